@@ -1,0 +1,221 @@
+"""A folder of checkpoints: `model.ckpt-N.safetensors` files and the `checkpoint` file that says which is the newest."""
+
+from __future__ import annotations
+
+import ast
+import logging
+import os
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torchslim.checkpoints.state import pack, unpack
+from torchslim.checkpoints.store import CheckpointError, SafetensorsFile, atomic_file, remove_temporaries, save
+
+STATE_FILE = "checkpoint"
+SUFFIX = ".safetensors"
+_NAME = re.compile(r"model\.ckpt-(\d+)\.safetensors")
+_logger = logging.getLogger("torchslim")
+
+
+def save_checkpoint(
+    logdir: str | os.PathLike[str],
+    state: Mapping[str, Any],
+    step: int,
+    *,
+    max_to_keep: int | None = 5,
+    keep_checkpoint_every_n_hours: float | None = None,
+) -> str:
+    """Writes `model.ckpt-<step>.safetensors`, names it in the `checkpoint` file, and removes the oldest ones.
+
+    Whatever interrupts it, the folder holds whole checkpoints and a `checkpoint` file that names one of them. One
+    process at a time may save to a folder.
+
+    Args:
+        logdir: an existing folder.
+        state: what `pack` takes. The weights go under `'model'`: that is where `slim.restore` looks for them.
+        step: the global step; stored under `'global_step'`.
+        max_to_keep: how many of the newest to keep; None or 0: all.
+        keep_checkpoint_every_n_hours: hours; of those that would be removed, keep one for each such stretch of time.
+
+    Returns:
+        The path of the new checkpoint.
+
+    Raises:
+        OSError: if it cannot be written; the message names the path and the newest checkpoint, which is untouched.
+        ValueError: if `max_to_keep` or `step` is negative.
+
+    Example:
+        >>> import tempfile
+        >>> logdir = tempfile.mkdtemp()
+        >>> path = save_checkpoint(logdir, {'model': {'w': torch.ones(2)}, 'data': {'epoch': 3}}, step=10)
+        >>> path == latest_checkpoint(logdir)
+        True
+        >>> load_checkpoint(path)
+        {'model': {'w': tensor([1., 1.])}, 'data': {'epoch': 3}, 'global_step': 10}
+    """
+    if step < 0 or (max_to_keep or 0) < 0:
+        raise ValueError(
+            "save_checkpoint: `step` and `max_to_keep` must not be negative. "
+            f"Got step={step}, max_to_keep={max_to_keep}."
+        )
+    folder = Path(logdir)
+    path = folder / f"model.ckpt-{step}{SUFFIX}"
+    known = _read_state(folder)
+    remove_temporaries(folder, "model.ckpt-*")
+    remove_temporaries(folder, STATE_FILE)
+    tensors, metadata = pack({**state, "global_step": step})
+    try:
+        save(path, tensors, metadata)
+        _update(folder, known, path, max_to_keep, keep_checkpoint_every_n_hours)
+    except OSError as error:
+        kept = f"The newest checkpoint is still {str(known.newest)!r}" if known.newest else "There is no older checkpoint"
+        raise OSError(error.errno, f"{error.strerror}. {kept}") from error
+    return str(path)
+
+
+def load_checkpoint(path: str | os.PathLike[str], *, verify: bool = True) -> dict[str, Any]:
+    """The state that `save_checkpoint` wrote; its tensors are mapped, so only what is used is read.
+
+    Args:
+        path: what `latest_checkpoint` returns.
+        verify: compare the tensors with their checksums; not needed if `latest_checkpoint` has just done so.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        CheckpointError: if the file is damaged.
+        ValueError: if the file holds weights alone, not the state of a training.
+    """
+    file = SafetensorsFile(path, verify=verify)
+    return unpack({name: file.read(name) for name in file.header}, file.metadata)
+
+
+def latest_checkpoint(logdir: str | os.PathLike[str], *, verify: bool = True) -> str | None:
+    """The newest whole checkpoint in a folder: the one that the `checkpoint` file names, else that of the highest step.
+
+    A damaged or missing one is passed over, with a warning that says what was taken instead.
+
+    Args:
+        logdir: a folder; it need not exist.
+        verify: compare all tensors with their checksums. False: look at the header and the size only, for loops that
+            ask again and again.
+
+    Returns:
+        Its path, or None.
+    """
+    folder = Path(logdir)
+    newest = _read_state(folder).newest
+    candidates = dict.fromkeys([*([newest] if newest else []), *reversed(_scan(folder))])
+    passed_over: list[str] = []
+    for path in candidates:
+        try:
+            file = SafetensorsFile(path, verify=verify)
+            for name in file.header if verify else ():
+                file.read(name)
+        except (OSError, CheckpointError) as error:
+            passed_over.append(str(error))
+            continue
+        if passed_over:
+            _logger.warning("latest_checkpoint: using %r. Passed over: %s", str(path), " ".join(passed_over))
+        return str(path)
+    if passed_over:
+        _logger.warning("latest_checkpoint: no whole checkpoint in %r: %s", str(folder), " ".join(passed_over))
+    return None
+
+
+def step_of(path: str | os.PathLike[str]) -> int | None:
+    """The step in the name of a checkpoint, or None.
+
+    Example:
+        >>> step_of('logs/model.ckpt-1200.safetensors')
+        1200
+    """
+    match = _NAME.fullmatch(Path(path).name)
+    return int(match[1]) if match else None
+
+
+@dataclass
+class _State:
+    """What the `checkpoint` file says."""
+
+    newest: Path | None = None
+    times: dict[Path, float] = field(default_factory=dict)  # of all checkpoints that count for `max_to_keep`, oldest first
+    last_preserved: float | None = None
+
+
+def _scan(folder: Path) -> list[Path]:
+    found = [path for path in folder.glob(f"model.ckpt-*{SUFFIX}") if step_of(path) is not None]
+    return sorted(found, key=lambda path: step_of(path) or 0)
+
+
+def _read_state(folder: Path) -> _State:
+    """Reads TensorFlow's text format; what it does not understand, or what points out of the folder, counts for nothing."""
+    try:
+        text = (folder / STATE_FILE).read_text(errors="replace")
+    except OSError:
+        return _State(times={path: path.stat().st_mtime for path in _scan(folder)})
+    entries: dict[str, list[str]] = {}
+    for key, value in re.findall(r"^\s*(\w+)\s*:\s*(\S.*?)\s*$", text, re.MULTILINE):
+        entries.setdefault(key, []).append(value)
+    newest = [_inside(folder, name) for name in entries.get("model_checkpoint_path", [])]
+    paths = [_inside(folder, name) for name in entries.get("all_model_checkpoint_paths", [])]
+    times = [_number(text) for text in entries.get("all_model_checkpoint_timestamps", [])]
+    times += [0.0] * (len(paths) - len(times))
+    preserved = entries.get("last_preserved_timestamp")
+    return _State(
+        newest=newest[0] if newest else None,
+        times={path: when for path, when in zip(paths, times, strict=False) if path},
+        last_preserved=_number(preserved[0]) if preserved else None,
+    )
+
+
+def _inside(folder: Path, quoted: str) -> Path | None:
+    """The checkpoint of that name in `folder`. A path that leaves it (a folder that was moved) counts by its last part."""
+    try:
+        name = ast.literal_eval(f"b{quoted}").decode()  # TensorFlow escapes like Python
+    except (ValueError, SyntaxError):
+        return None
+    path = folder / name
+    if not path.resolve().is_relative_to(folder.resolve()):
+        path = folder / Path(name).name
+    return path if path.suffix == SUFFIX else path.with_name(path.name + SUFFIX)
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return 0.0
+
+
+def _update(folder: Path, state: _State, path: Path, max_to_keep: int | None, hours: float | None) -> None:
+    """Makes `path` the newest; the state file is replaced before anything is removed, so it never names what is gone."""
+    now = time.time()
+    known_steps = [step_of(known) or 0 for known in state.times]
+    unknown = [found for found in _scan(folder) if (step_of(found) or 0) > max(known_steps, default=-1)]
+    times = {**state.times, **{found: found.stat().st_mtime for found in unknown}}  # a kill came before the state file
+    times.pop(path, None)
+    times[path] = now
+    preserved = now if state.last_preserved is None else state.last_preserved
+    surplus = []
+    while max_to_keep and len(times) > max_to_keep:
+        oldest = next(iter(times))
+        when = times.pop(oldest)
+        if hours is not None and when - preserved >= hours * 3600:
+            preserved = when
+        else:
+            surplus.append(oldest)
+    lines = [f'model_checkpoint_path: "{path.stem}"', *(f'all_model_checkpoint_paths: "{p.stem}"' for p in times)]
+    lines += [f"all_model_checkpoint_timestamps: {when!r}" for when in times.values()]
+    lines += [f"last_preserved_timestamp: {preserved!r}"]
+    text = "\n".join(lines).encode() + b"\n"
+    with atomic_file(folder / STATE_FILE, len(text)) as file:
+        file.write(text)
+    for old in surplus:
+        try:
+            old.unlink(missing_ok=True)
+        except OSError as error:
+            _logger.warning("save_checkpoint: cannot remove the old %r: %s", str(old), error)

@@ -1,0 +1,89 @@
+"""What convolutions and dense layers have in common: variables, then a normalizer or a bias, then an activation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from torchslim.graph import Layer, build
+from torchslim.graph.build import InputSpec
+from torchslim.layers.incoming import Incoming
+from torchslim.layers.layer import is_layer
+
+Function = Callable[..., Any]
+
+# Nobody else sees what a layer computes before its activation, so these may overwrite it.
+_IN_PLACE: dict[Any, Function] = {torch.relu: torch.relu_, functional.relu: torch.relu_}
+
+
+class WeightedLayer(Layer):
+    """A layer `activation(normalizer(f(inputs, weight)) [+ bias])`.
+
+    Attributes:
+        normalizer: the name of the child module that normalizes, or None.
+        activation: the function applied last, or None.
+    """
+
+    normalizer: str | None = None
+    activation: Function | None = None
+
+    def set_up(
+        self,
+        *,
+        weights: tuple[Any, Any],
+        biases: tuple[Any, Any],
+        activation_fn: Function | None,
+        normalizer: nn.Module | None,
+        trainable: bool,
+    ) -> None:
+        """Takes over initializers, regularizers (a pair each), normalizer and activation, and fills the variables."""
+        for attribute, (initializer, regularizer) in (("weight", weights), ("bias", biases)):
+            if getattr(self, attribute) is not None:
+                self.initializers[attribute] = initializer
+                if regularizer is not None:
+                    self.regularizers[attribute] = regularizer
+        self.requires_grad_(trainable)
+        if normalizer is not None:
+            self.normalizer = normalizer.__dict__.get("scope_name", "normalizer")
+            self.add_module(self.normalizer, normalizer)
+        own = normalizer is None or isinstance(normalizer, nn.modules.batchnorm._NormBase)
+        self.activation = _IN_PLACE.get(activation_fn, activation_fn) if own else activation_fn
+        self.reset_parameters()
+
+    def finish(self, net: torch.Tensor) -> torch.Tensor:
+        """Normalizes and activates."""
+        if self.normalizer is not None:
+            net = self._modules[self.normalizer](net)  # type: ignore[misc]
+        return net if self.activation is None else self.activation(net)
+
+
+def make_normalizer(
+    function: Function | None, parameters: Mapping[str, Any] | None, shape: tuple[int | None, ...], **defaults: Any
+) -> nn.Module | None:
+    """The module of a `normalizer_fn`, for what flows into it.
+
+    Args:
+        function: a layer, or any function of a Symbol; None for no normalizer.
+        parameters: the `normalizer_params`.
+        shape: of what flows in.
+        defaults: given to a layer that takes them, unless `parameters` or an arg_scope do.
+    """
+    if function is None:
+        return None
+    parameters = dict(parameters or {})
+    if is_layer(function):
+        return function(Incoming(shape), **parameters)
+    model = build(function, InputSpec(shape), **parameters)
+    model.__dict__["scope_name"] = ":normalizer"  # a scope without a name: its variables are named as if here
+    return model
+
+
+def check_choice(op: str, argument: str, value: Any, choices: tuple[Any, ...]) -> Any:
+    """Raises a ValueError unless `value` is one of `choices`."""
+    if value not in choices:
+        raise ValueError(f"{op}: `{argument}` must be one of {', '.join(map(repr, choices))}. Got {value!r}.")
+    return value

@@ -1,0 +1,186 @@
+"""`slim.layer`: makes a layer of a small function from what flows in to a module."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+
+from torchslim.graph import Graph, Layer, Symbol, Variable, get_default_graph, name_scope, variable_scope
+from torchslim.graph.scopes import Reuse
+from torchslim.layers.incoming import Incoming
+from torchslim.layers.utils import collect_named_outputs, get_variable_collections
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+# What the decorator itself deals with. A layer function may list them (TF-Slim's order) or leave them out.
+_COMMON = {"reuse": None, "variables_collections": None, "outputs_collections": None, "scope": None}
+
+
+def layer(default_scope: str, *, variables: bool = True) -> Callable[[F], F]:
+    """Decorator: a function from what flows in, and hyper-parameters, to a module becomes a layer.
+
+    The layer then takes a Symbol (it is recorded in the graph), a tensor (it is created in the current graph and
+    applied at once) or the number of input channels (it is only made). The decorator adds scope and name, sharing and
+    collections, with the arguments `reuse`, `variables_collections`, `outputs_collections` and `scope`. Put
+    `slim.add_arg_scope` above it to give the layer scoped defaults.
+
+    Args:
+        default_scope: the name of a layer that is given none: `Conv`, then `Conv_1`, ...
+        variables: whether the layer has variables. TensorFlow names those that have none by another rule.
+
+    Example:
+        >>> import torch, torchslim as slim
+        >>> @slim.add_arg_scope
+        ... @slim.layer('Scale')
+        ... def scale(inputs, initial=1.0):
+        ...     class Scale(torch.nn.Module):
+        ...         def __init__(self):
+        ...             super().__init__()
+        ...             self.factor = torch.nn.Parameter(torch.full([inputs.channels(), 1, 1], initial))
+        ...         def forward(self, x):
+        ...             return x * self.factor
+        ...     return Scale()
+        >>> scale(torch.ones(1, 2, 3, 3), initial=2.0).sum()
+        tensor(36., grad_fn=<SumBackward0>)
+        >>> scale(16).factor.shape
+        torch.Size([16, 1, 1])
+    """
+
+    def decorate(make: F) -> F:
+        signature = inspect.signature(make)
+        missing = [name for name in _COMMON if name not in signature.parameters]
+        public = _with_keywords(signature, missing)
+
+        @functools.wraps(make)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            bound = public.bind(*args, **kwargs)
+            bound.apply_defaults()
+            inputs = next(iter(bound.arguments.values()))
+            return _Call(make, bound, missing, default_scope, variables).on(inputs)
+
+        call.__signature__ = public  # type: ignore[attr-defined]
+        call.is_slim_layer = True  # type: ignore[attr-defined]
+        return call  # type: ignore[return-value]
+
+    return decorate
+
+
+def is_layer(function: Any) -> bool:
+    """Whether a function (or a `functools.partial` of it) is a layer."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    return getattr(function, "is_slim_layer", False)
+
+
+def _with_keywords(signature: inspect.Signature, names: list[str]) -> inspect.Signature:
+    parameters = list(signature.parameters.values())
+    rest = parameters.pop() if parameters[-1].kind is inspect.Parameter.VAR_KEYWORD else None
+    parameters += [inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY, default=_COMMON[n]) for n in names]
+    return signature.replace(parameters=[*parameters, *([rest] if rest else [])])
+
+
+class _Call:
+    """One call of a layer."""
+
+    def __init__(
+        self, make: Callable[..., Any], bound: inspect.BoundArguments, added: list[str], default: str, variables: bool
+    ) -> None:
+        self.make = make
+        self.bound = bound
+        self.added = added
+        self.default_scope = default
+        self.variables = variables
+        self.common = {name: bound.arguments.get(name) for name in _COMMON}
+
+    def on(self, inputs: Any) -> Any:
+        if isinstance(inputs, Variable):
+            inputs = inputs.value
+        if isinstance(inputs, int | Incoming) and not isinstance(inputs, bool):
+            return self.module(Incoming(channels=inputs) if isinstance(inputs, int) else inputs)
+        if not isinstance(inputs, Symbol | torch.Tensor):
+            raise TypeError(
+                f"{self.make.__name__}: `inputs` is a Symbol, a torch.Tensor or the number of input channels. "
+                f"Got {inputs!r} ({type(inputs).__name__})."
+            )
+        graph = inputs.owner if isinstance(inputs, Symbol) else get_default_graph()
+        with _entered(graph), self._scope() as (scope, operations, reuse), graph.error_notes():
+            path = graph.add_layer(
+                scope, self._made_for(inputs), reuse=reuse, specification=self._specification()
+            )
+            self._collect_variables(graph, path)
+            outputs = self._apply(graph, path, inputs)
+            if isinstance(outputs, Symbol):
+                graph.end_points.setdefault(operations, outputs)
+            return collect_named_outputs(self.common["outputs_collections"], scope, outputs)
+
+    @contextlib.contextmanager
+    def _scope(self) -> Iterator[tuple[str, str, Reuse]]:
+        if self.variables:
+            with variable_scope(self.common["scope"], self.default_scope, reuse=self.common["reuse"]) as scope:
+                yield scope.name, scope.original_name_scope.rstrip("/"), scope.reuse
+        else:
+            with name_scope(self.common["scope"], self.default_scope) as operations:
+                yield operations.rstrip("/"), operations.rstrip("/"), None
+
+    def module(self, incoming: Incoming) -> nn.Module:
+        """Only makes the module."""
+        arguments = {name: value for name, value in self.bound.arguments.items() if name not in self.added}
+        arguments[next(iter(arguments))] = incoming
+        positional = inspect.BoundArguments(inspect.signature(self.make), arguments)  # type: ignore[arg-type]
+        module = self.make(*positional.args, **positional.kwargs)
+        if not isinstance(module, nn.Module):
+            raise TypeError(f"layer {self.make.__name__}: the function must return an nn.Module. Got {module!r}.")
+        module.__dict__["scope_name"] = self.common["scope"] or self.default_scope
+        return module
+
+    def _made_for(self, inputs: Symbol | torch.Tensor) -> nn.Module:
+        incoming = Incoming.of(inputs)
+        if isinstance(inputs, torch.Tensor):
+            with inputs.device:
+                return self.module(incoming)
+        with torch.device("meta"):
+            module = self.module(incoming)
+        # Only slim's own layers know how to fill what was made without memory.
+        known = {id(t) for m in module.modules() if isinstance(m, Layer) for t in (getattr(m, n) for n in m.initializers)}
+        tensors = [*module.parameters(), *module.buffers()]
+        return module if all(id(tensor) in known for tensor in tensors) else self.module(incoming)
+
+    def _apply(self, graph: Graph, path: str, inputs: Symbol | torch.Tensor) -> Any:
+        if isinstance(inputs, Symbol):
+            return graph.recorder.create_proxy("call_module", path, (inputs,), {})
+        module = graph.get_module(path)
+        graph.initialize(inputs.device, module)
+        return module(inputs)
+
+    def _specification(self) -> str:
+        skipped = ("inputs", "trainable", *_COMMON)
+        return repr([
+            (name, value)
+            for name, value in self.bound.arguments.items()
+            if name not in skipped and not name.endswith(("_initializer", "_regularizer"))
+        ])  # fmt: skip
+
+    def _collect_variables(self, graph: Graph, path: str) -> None:
+        collections = self.common["variables_collections"]
+        if not collections:
+            return
+        for variable in graph.variables.values():
+            if variable.path == path:
+                for name in get_variable_collections(collections, variable.op.name.rpartition("/")[2]):
+                    if variable not in graph.get_collection(name):
+                        graph.add_to_collection(name, variable)
+
+
+@contextlib.contextmanager
+def _entered(graph: Graph) -> Iterator[None]:
+    if graph is get_default_graph():
+        yield
+    else:
+        with graph:
+            yield

@@ -1,0 +1,71 @@
+"""Which variables a train op changes, and what their gradients are multiplied by."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from torchslim.graph import Variable
+
+
+def select_trained(variables: Sequence[Variable], variables_to_train: Sequence[Variable | str] | None) -> list[Variable]:
+    """The variables to train.
+
+    Args:
+        variables: those that the loss depends on.
+        variables_to_train: Variables or names; None: all trainable ones.
+
+    Raises:
+        ValueError: if one of them is unknown or not trainable, or if there is nothing to train.
+    """
+    if variables_to_train is None:
+        trained = [variable for variable in variables if variable.trainable]
+    else:
+        trained = [find_variable(variables, wanted, "variables_to_train") for wanted in variables_to_train]
+    fixed = [variable.op.name for variable in trained if not variable.trainable]
+    if fixed:
+        raise ValueError(f"create_train_op: `variables_to_train` must be trainable. Got {fixed}, which are not.")
+    if not trained:
+        raise ValueError(
+            f"create_train_op: `variables_to_train` must name at least one variable. Got {variables_to_train!r}; "
+            f"the loss depends on {[variable.op.name for variable in variables]}."
+        )
+    return trained
+
+
+def gradient_factors(
+    trained: Sequence[Variable], multipliers: Mapping[Hashable, float | torch.Tensor] | None
+) -> dict[int, float | torch.Tensor]:
+    """Position in `trained` -> what the gradient there is multiplied by.
+
+    Raises:
+        ValueError: if a key of `multipliers` is not one of the trained variables.
+    """
+    names = [variable.op.name for variable in trained]
+    found = {find_variable(trained, key, "gradient_multipliers").op.name: factor for key, factor in (multipliers or {}).items()}
+    return {names.index(name): factor for name, factor in found.items()}
+
+
+def find_variable(variables: Sequence[Variable], wanted: Any, argument: str) -> Variable:
+    """The variable that is meant by a Variable, its tensor, its name (with or without `:0`) or its state_dict key.
+
+    Raises:
+        ValueError: if it is not among `variables`.
+    """
+    if isinstance(wanted, str):
+        found = [v for v in variables if wanted.removesuffix(":0") in (v.op.name, v.key)]
+    elif isinstance(wanted, torch.Tensor):
+        found = [v for v in variables if getattr(v.module, v.attribute) is wanted]
+    else:
+        found = [v for v in variables if v.op.name == getattr(getattr(wanted, "op", None), "name", None)]
+    if found:
+        return found[0]
+    names = [variable.op.name for variable in variables]
+    near = difflib.get_close_matches(str(wanted), names, n=1)
+    raise ValueError(
+        f"create_train_op: `{argument}` must name variables that the loss trains. Got {wanted!r}."
+        + (f" Did you mean {near[0]!r}?" if near else f" There are {names}.")
+    )
