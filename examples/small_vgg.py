@@ -44,7 +44,7 @@ def small_vgg(images, num_classes: int = 20, is_training: bool | None = None, sc
         net = slim.max_pool2d(net, [2, 2], scope="pool4")
         net = slim.repeat(net, 2, slim.conv2d, 192, [3, 3], scope="conv5")
         net = slim.max_pool2d(net, [2, 2], scope="pool5")
-        # As in VGG, the fully connected layers are convolutions: larger pictures give a map, which is averaged.
+        # As in TF-Slim's VGG, the dense layers are convolutions; larger pictures give an averaged map.
         net = slim.conv2d(net, 256, [3, 3], padding="VALID", scope="fc6")
         net = slim.dropout(net, 0.5, is_training=is_training, scope="dropout6")
         net = slim.conv2d(net, num_classes, [1, 1], activation_fn=None, normalizer_fn=None, scope="fc7")

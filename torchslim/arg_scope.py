@@ -380,7 +380,7 @@ def _op_of(func: Any) -> _Op:
 
 
 def _shown(value: Any) -> str:
-    return value.__qualname__ if inspect.isroutine(value) or inspect.isclass(value) else repr(value)
+    return value.__name__ if inspect.isroutine(value) or inspect.isclass(value) else repr(value)
 
 
 def _listing(settings: Mapping[str, Setting]) -> str:

@@ -55,7 +55,7 @@ class Initializer:
 
     def __repr__(self) -> str:
         values = ((field, getattr(self, field.name)) for field in fields(self))  # type: ignore[arg-type]
-        return f"{self.name}({', '.join(f'{f.name}={v!r}' for f, v in values if v is not f.default)})"
+        return f"{self.name}({', '.join(f'{f.name}={v!r}' for f, v in values if repr(v) != repr(f.default))})"
 
 
 @dataclass(frozen=True, repr=False)

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from torchslim.arg_scope import add_arg_scope
-from torchslim.graph import Graph, Variable, VariableScope, get_default_graph, get_variable_scope
+from torchslim.graph import Graph, Layer, Variable, VariableScope, get_default_graph, get_variable_scope
 from torchslim.graph.devices import to_device
 from torchslim.graph.scopes import AUTO_REUSE, check_scope_name, join
 from torchslim.graph.variable import variables_of
@@ -144,7 +144,8 @@ def add_model_variable(var: Variable | torch.Tensor, name: str | None = None) ->
     graph = get_default_graph()
     if isinstance(var, Variable):
         if var.kind != "model":
-            var.module.kinds[var.attribute] = "model"  # type: ignore[index, union-attr]
+            assert isinstance(var.module, Layer)
+            var.module.kinds[var.attribute] = "model"
         return var
     full = join(get_variable_scope().name, name or graph.names.unique("Variable"))
     return graph.add_variable(full, var)
@@ -201,7 +202,7 @@ def unwrap(module: nn.Module) -> nn.Module:
             inner = module.module
         if inner is None:
             return module
-        module = inner  # type: ignore[assignment]
+        module = inner
 
 
 def _under(variables: list[Variable], scope: Scope, suffix: str | None) -> list[Variable]:
@@ -310,7 +311,8 @@ def get_variables_to_restore(
         >>> import torchslim as slim
         >>> with slim.Graph():
         ...     v1, v2 = slim.variable('v1', shape=[1]), slim.variable('nested/v2', shape=[1])
-        ...     slim.get_variables_to_restore(exclude=['v1']) == slim.get_variables_to_restore(include=['nested']) == [v2]
+        ...     assert slim.get_variables_to_restore(exclude=['v1']) == [v2]
+        ...     slim.get_variables_to_restore(include=['nested']) == [v2]
         True
     """
     variables = get_variables(module=module)

@@ -1,4 +1,4 @@
-"""A folder of checkpoints: `model.ckpt-N.safetensors` files and the `checkpoint` file that says which is the newest."""
+"""A folder of checkpoints: `model.ckpt-N.safetensors` files and the `checkpoint` file naming the newest."""
 
 from __future__ import annotations
 
@@ -7,13 +7,19 @@ import logging
 import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from torchslim.checkpoints.state import pack, unpack
-from torchslim.checkpoints.store import CheckpointError, SafetensorsFile, atomic_file, remove_temporaries, save
+from torchslim.checkpoints.store import (
+    CheckpointError,
+    SafetensorsFile,
+    atomic_file,
+    remove_temporaries,
+    save,
+)
 
 STATE_FILE = "checkpoint"
 SUFFIX = ".safetensors"
@@ -31,21 +37,23 @@ def save_checkpoint(
 ) -> str:
     """Writes `model.ckpt-<step>.safetensors`, names it in the `checkpoint` file, and removes the oldest ones.
 
-    Whatever interrupts it, the folder holds whole checkpoints and a `checkpoint` file that names one of them. One
-    process at a time may save to a folder.
+    Whatever interrupts it, the folder holds whole checkpoints and a `checkpoint` file that names one of them.
+    One process at a time may save to a folder.
 
     Args:
         logdir: an existing folder.
         state: what `pack` takes. The weights go under `'model'`: that is where `slim.restore` looks for them.
         step: the global step; stored under `'global_step'`.
         max_to_keep: how many of the newest to keep; None or 0: all.
-        keep_checkpoint_every_n_hours: hours; of those that would be removed, keep one for each such stretch of time.
+        keep_checkpoint_every_n_hours: hours; of those that would be removed, keep one for each such stretch
+            of time.
 
     Returns:
         The path of the new checkpoint.
 
     Raises:
-        OSError: if it cannot be written; the message names the path and the newest checkpoint, which is untouched.
+        OSError: if it cannot be written; the message names the path and the newest checkpoint, which is
+            untouched.
         ValueError: if `max_to_keep` or `step` is negative.
 
     Example:
@@ -72,7 +80,9 @@ def save_checkpoint(
         save(path, tensors, metadata)
         _update(folder, known, path, max_to_keep, keep_checkpoint_every_n_hours)
     except OSError as error:
-        kept = f"The newest checkpoint is still {str(known.newest)!r}" if known.newest else "There is no older checkpoint"
+        kept = (
+            f"The newest checkpoint is still {str(known.newest)!r}" if known.newest else "There is no older checkpoint"
+        )
         raise OSError(error.errno, f"{error.strerror}. {kept}") from error
     return str(path)
 
@@ -94,14 +104,15 @@ def load_checkpoint(path: str | os.PathLike[str], *, verify: bool = True) -> dic
 
 
 def latest_checkpoint(logdir: str | os.PathLike[str], *, verify: bool = True) -> str | None:
-    """The newest whole checkpoint in a folder: the one that the `checkpoint` file names, else that of the highest step.
+    """The newest whole checkpoint in a folder.
 
-    A damaged or missing one is passed over, with a warning that says what was taken instead.
+    That is the one that the `checkpoint` file names, else that of the highest step. A damaged or missing one
+    is passed over, with a warning that says what was taken instead.
 
     Args:
         logdir: a folder; it need not exist.
-        verify: compare all tensors with their checksums. False: look at the header and the size only, for loops that
-            ask again and again.
+        verify: compare all tensors with their checksums. False: look at the header and the size only, for
+            loops that ask again and again.
 
     Returns:
         Its path, or None.
@@ -142,7 +153,9 @@ class _State:
     """What the `checkpoint` file says."""
 
     newest: Path | None = None
-    times: dict[Path, float] = field(default_factory=dict)  # of all checkpoints that count for `max_to_keep`, oldest first
+    times: dict[Path, float] = field(
+        default_factory=dict
+    )  # of all checkpoints that count for `max_to_keep`, oldest first
     last_preserved: float | None = None
 
 
@@ -152,7 +165,7 @@ def _scan(folder: Path) -> list[Path]:
 
 
 def _read_state(folder: Path) -> _State:
-    """Reads TensorFlow's text format; what it does not understand, or what points out of the folder, counts for nothing."""
+    """Reads TensorFlow's text format; what it does not understand counts for nothing."""
     try:
         text = (folder / STATE_FILE).read_text(errors="replace")
     except OSError:
@@ -167,13 +180,13 @@ def _read_state(folder: Path) -> _State:
     preserved = entries.get("last_preserved_timestamp")
     return _State(
         newest=newest[0] if newest else None,
-        times={path: when for path, when in zip(paths, times, strict=False) if path},
+        times={path: when for path, when in zip(paths, times, strict=False) if path and path.exists()},
         last_preserved=_number(preserved[0]) if preserved else None,
     )
 
 
 def _inside(folder: Path, quoted: str) -> Path | None:
-    """The checkpoint of that name in `folder`. A path that leaves it (a folder that was moved) counts by its last part."""
+    """The checkpoint of that name in `folder`; of a path that leads out of it only the end counts."""
     try:
         name = ast.literal_eval(f"b{quoted}").decode()  # TensorFlow escapes like Python
     except (ValueError, SyntaxError):
@@ -192,11 +205,15 @@ def _number(text: str) -> float:
 
 
 def _update(folder: Path, state: _State, path: Path, max_to_keep: int | None, hours: float | None) -> None:
-    """Makes `path` the newest; the state file is replaced before anything is removed, so it never names what is gone."""
+    """Makes `path` the newest and removes the surplus.
+
+    A kill may come between any two lines: what is to be removed is listed until it is gone, and the checkpoint that
+    the `checkpoint` file names is not removed before that names another one.
+    """
     now = time.time()
     known_steps = [step_of(known) or 0 for known in state.times]
-    unknown = [found for found in _scan(folder) if (step_of(found) or 0) > max(known_steps, default=-1)]
-    times = {**state.times, **{found: found.stat().st_mtime for found in unknown}}  # a kill came before the state file
+    unlisted = [found for found in _scan(folder) if (step_of(found) or 0) > max(known_steps, default=-1)]
+    times = {**state.times, **{found: found.stat().st_mtime for found in unlisted}}
     times.pop(path, None)
     times[path] = now
     preserved = now if state.last_preserved is None else state.last_preserved
@@ -208,14 +225,21 @@ def _update(folder: Path, state: _State, path: Path, max_to_keep: int | None, ho
             preserved = when
         else:
             surplus.append(oldest)
-    lines = [f'model_checkpoint_path: "{path.stem}"', *(f'all_model_checkpoint_paths: "{p.stem}"' for p in times)]
-    lines += [f"all_model_checkpoint_timestamps: {when!r}" for when in times.values()]
+    _remove(old for old in surplus if old != state.newest)
+    listed = {**{old: 0.0 for old in surplus if old == state.newest}, **times}
+    lines = [f'model_checkpoint_path: "{path.stem}"']
+    lines += [f'all_model_checkpoint_paths: "{known.stem}"' for known in listed]
+    lines += [f"all_model_checkpoint_timestamps: {when!r}" for when in listed.values()]
     lines += [f"last_preserved_timestamp: {preserved!r}"]
     text = "\n".join(lines).encode() + b"\n"
     with atomic_file(folder / STATE_FILE, len(text)) as file:
         file.write(text)
-    for old in surplus:
+    _remove(old for old in surplus if old == state.newest)
+
+
+def _remove(paths: Iterable[Path]) -> None:
+    for path in paths:
         try:
-            old.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
         except OSError as error:
-            _logger.warning("save_checkpoint: cannot remove the old %r: %s", str(old), error)
+            _logger.warning("save_checkpoint: cannot remove the old %r: %s", str(path), error)

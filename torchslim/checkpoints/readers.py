@@ -1,4 +1,4 @@
-"""One door to every checkpoint: whatever the file, a mapping of name -> a tensor that is read when it is asked for."""
+"""One door to every checkpoint: a mapping of name -> tensor, which is read when it is asked for."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import re
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,8 +19,8 @@ from torchslim.checkpoints.state import MODEL_PREFIX, STRUCTURE, as_tensor
 from torchslim.checkpoints.store import DTYPES, CheckpointError, SafetensorsFile
 
 ACCEPTED = (
-    "a .safetensors file, a .pt or .pth file of tensors, a folder of checkpoints, the name of a checkpoint in one "
-    "('logs/model.ckpt-120'), or a mapping of names to tensors or arrays"
+    "a .safetensors file, a .pt or .pth file of tensors, a folder of checkpoints, the name of one in such a "
+    "folder ('logs/model.ckpt-120'), or a mapping of names to tensors or arrays"
 )
 # Where training scripts put the weights inside of what they save.
 _WEIGHTS_KEYS = ("state_dict", "model_state_dict", "model")
@@ -88,7 +89,7 @@ class SafetensorsReader(Reader):
                     f"Known are {', '.join(DTYPES)}."
                 )
             if name.startswith(prefix):
-                stored = StoredTensor(tuple(entry["shape"]), DTYPES[entry["dtype"]], lambda name=name: file.read(name))
+                stored = StoredTensor(tuple(entry["shape"]), DTYPES[entry["dtype"]], partial(file.read, name))
                 self.tensors[name.removeprefix(prefix)] = stored
 
 
@@ -101,11 +102,11 @@ class MappingReader(Reader):
         super().__init__(name)
         for key, value in values.items():
             tensor = as_tensor(value).detach()
-            self.tensors[key] = StoredTensor(tuple(tensor.shape), tensor.dtype, lambda tensor=tensor: tensor)
+            self.tensors[key] = StoredTensor(tuple(tensor.shape), tensor.dtype, partial(_same, tensor))
 
 
 class TorchReader(Reader):
-    """A `.pt` or `.pth` file: tensors only, mapped where the file's format allows it; nothing in it is executed."""
+    """A `.pt` or `.pth` file: tensors only, mapped where the format allows; nothing in it is executed."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(str(path))
@@ -117,9 +118,9 @@ class TorchReader(Reader):
         ).tensors
         if values and not self.tensors:
             raise CheckpointError(
-                f"open_checkpoint: {str(path)!r} holds no tensors where weights are looked for (at the top, or under "
-                f"{' or '.join(map(repr, _WEIGHTS_KEYS))}). Got the keys {list(values)[:10]}: load it with torch.load and "
-                "pass the mapping that has the weights."
+                f"open_checkpoint: {str(path)!r} holds no tensors at the top, nor under "
+                f"{' or '.join(map(repr, _WEIGHTS_KEYS))}. Got the keys {list(values)[:10]}: load it with "
+                "torch.load and pass the mapping that has the weights."
             )
 
 
@@ -127,14 +128,16 @@ def open_checkpoint(source: Any, *, verify: bool = True) -> Reader:
     """Opens a checkpoint of any kind: the same mapping of name -> lazy tensor, whatever is behind it.
 
     Args:
-        source: a `.safetensors` file (a training state's weights have their `state_dict` keys), a `.pt` / `.pth` file
-            (read with `weights_only=True`; a `{'state_dict': ...}` around the weights is taken off), a folder (its
-            latest checkpoint), a checkpoint's name without `.safetensors`, or a mapping of names to tensors or arrays.
+        source: a `.safetensors` file (a training state's weights have their `state_dict` keys), a `.pt` /
+            `.pth` file (read with `weights_only=True`; a `{'state_dict': ...}` around the weights is taken
+            off), a folder (its latest checkpoint), a checkpoint's name without `.safetensors`, or a mapping
+            of names to tensors or arrays.
         verify: compare tensors with their checksums when they are read, where the file has checksums.
 
     Raises:
         FileNotFoundError: if there is nothing at that path.
-        CheckpointError: if the file is damaged, would have to execute code to be read, or is of an unknown kind.
+        CheckpointError: if the file is damaged, would have to execute code to be read, or is of an unknown
+            kind.
 
     Example:
         >>> checkpoint = open_checkpoint({'conv1/weights': torch.zeros(3, 3, 1, 8)})
@@ -155,6 +158,10 @@ def open_checkpoint(source: Any, *, verify: bool = True) -> Reader:
     raise CheckpointError(f"open_checkpoint: `source` must be {ACCEPTED}. Got {str(path)!r}.")
 
 
+def _same(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor
+
+
 def _find(path: Path) -> Path:
     """The file that `path` means."""
     if path.is_dir():
@@ -163,7 +170,7 @@ def _find(path: Path) -> Path:
             tables = sorted(path.glob("*.index"))
             _refuse_tensorflow(tables[0] if tables else path)
             raise FileNotFoundError(
-                f"open_checkpoint: there is no whole checkpoint (model.ckpt-N{SUFFIX}) in the folder {str(path)!r}."
+                f"open_checkpoint: there is no whole checkpoint (model.ckpt-N{SUFFIX}) in {str(path)!r}."
             )
         return Path(latest)
     named = path.with_name(path.name + SUFFIX)
@@ -179,9 +186,9 @@ def _refuse_tensorflow(path: Path) -> None:
     bundle = path.suffix == ".index" or re.search(r"\.data-\d{5}-of-\d{5}$", path.name)
     if bundle or path.with_name(path.name + ".index").exists() or _tail(path) == _TABLE_MAGIC:
         raise CheckpointError(
-            f"open_checkpoint: {str(path)!r} is a TensorFlow checkpoint. Reading these is not available in this version. "
-            f"Convert it where TensorFlow is installed: safetensors.numpy.save_file({{name: reader.get_tensor(name) for "
-            f"name in names}}, 'weights{SUFFIX}'), then restore that with layout='tf'."
+            f"open_checkpoint: {str(path)!r} is a TensorFlow checkpoint; reading these is not available in "
+            "this version. Convert it where TensorFlow is installed: safetensors.numpy.save_file({name: "
+            f"reader.get_tensor(name) for name in names}}, 'weights{SUFFIX}'); restore that with layout='tf'."
         )
 
 
@@ -199,21 +206,20 @@ def _load_torch(path: Path) -> Mapping[str, Any]:
         values = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
         raise CheckpointError(
-            f"open_checkpoint: {str(path)!r} is refused: it holds more than tensors, and reading the rest would execute "
-            "code from the file; or it is damaged. If you trust it, convert it once: model = torch.load(path, "
-            "weights_only=False); torch.save(model.state_dict(), 'weights.pt') (or model['state_dict'], if it is a dict). "
-            f"What it holds: {_first_line(error)}"
+            f"open_checkpoint: {str(path)!r} is refused: it holds more than tensors, and reading the rest "
+            "would execute code from the file; or it is damaged. If you trust it, convert it once: model = "
+            "torch.load(path, weights_only=False); torch.save(model.state_dict(), 'weights.pt') (or "
+            "model['state_dict'], if it is a dict). "
+            f"What stands in the way: {_first_line(error)}."
         ) from error
     except Exception as error:  # a damaged archive ends in errors of every kind
         raise CheckpointError(f"open_checkpoint: {str(path)!r} is damaged: {_first_line(error)}") from error
     if isinstance(values, torch.Tensor) or not isinstance(values, Mapping):
-        raise CheckpointError(
-            f"open_checkpoint: {str(path)!r} must hold a mapping of names to tensors. Got {type(values).__name__}."
-        )
+        raise CheckpointError(f"open_checkpoint: {str(path)!r} must map names to tensors. Got {type(values).__name__}.")
     return values
 
 
 def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    blamed = [line for line in lines if "Unsupported" in line or "GLOBAL" in line]
-    return (blamed or lines or [type(error).__name__])[0]
+    if blamed := re.search(r"GLOBAL (\S+)", str(error)):
+        return blamed[1]
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")

@@ -20,8 +20,8 @@ def pack(state: Mapping[str, Any]) -> tuple[dict[str, torch.Tensor], dict[str, s
     """Splits a nested state into tensors named by their paths, and JSON that says where they belong.
 
     Args:
-        state: mappings, lists and tuples, nested as they like, of tensors, arrays, numbers, strings, bools and
-            None: `{'model': model.state_dict(), 'optimizer': optimizer.state_dict(), 'global_step': 7}`.
+        state: mappings, lists and tuples, nested as they like, of tensors, arrays, numbers, strings, bools
+            and None: `{'model': model.state_dict(), 'optimizer': optimizer.state_dict(), 'global_step': 7}`.
 
     Returns:
         `(tensors, metadata)` for `save`; `model`'s `conv1.weight` is named `model/conv1.weight`.
@@ -30,7 +30,8 @@ def pack(state: Mapping[str, Any]) -> tuple[dict[str, torch.Tensor], dict[str, s
         TypeError: if something else is in it; it is named by its path.
 
     Example:
-        >>> tensors, metadata = pack({'optimizer': {'state': {0: {'step': torch.tensor(3.0)}}, 'betas': (0.9, 0.999)}})
+        >>> state = {'optimizer': {'state': {0: {'step': torch.tensor(3.0)}}, 'betas': (0.9, 0.999)}}
+        >>> tensors, metadata = pack(state)
         >>> list(tensors)
         ['optimizer/state/0/step']
         >>> unpack(tensors, metadata)
@@ -48,7 +49,7 @@ def unpack(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> 
     """
     if STRUCTURE not in metadata:
         raise ValueError(
-            f"unpack: `metadata` must have the entry {STRUCTURE!r} that `pack` makes. Got {sorted(metadata)}: "
+            f"unpack: `metadata` must have the {STRUCTURE!r} that `pack` makes. Got {sorted(metadata)}: "
             "these are weights, not the state of a training; `slim.restore` reads them."
         )
     return _rebuild(json.loads(metadata[STRUCTURE]), tensors)
@@ -89,7 +90,7 @@ def as_tensor(value: Any) -> torch.Tensor:
 
 
 def _describe(value: Any, path: str, tensors: dict[str, torch.Tensor]) -> Any:
-    """`value` in JSON: plain values and lists stand for themselves, everything else is an object with one key."""
+    """`value` in JSON: plain values and lists as they are, everything else as an object with one key."""
     if isinstance(value, torch.Tensor | np.ndarray):
         if path in tensors:
             raise ValueError(f"pack: two tensors of `state` would have the name {path!r}. Rename one of their keys.")
@@ -106,8 +107,8 @@ def _describe(value: Any, path: str, tensors: dict[str, torch.Tensor]) -> Any:
     if isinstance(value, Mapping) and all(isinstance(key, str | int) for key in value):
         return {"dict": [[key, _describe(item, f"{prefix}{key}", tensors)] for key, item in value.items()]}
     raise TypeError(
-        "pack: `state` may hold tensors, arrays, numbers, strings, None, lists, tuples and mappings with keys that "
-        f"are strings or integers. Got {type(value).__name__} at {path!r}."
+        "pack: `state` may hold tensors, arrays, numbers, strings, None, lists, tuples and mappings whose "
+        f"keys are strings or integers. Got {type(value).__name__} at {path!r}."
     )
 
 

@@ -1,7 +1,7 @@
-"""One file of tensors: written whole or not at all, mapped instead of read, checked against its own checksums.
+"""One file of tensors: written whole or not at all, mapped instead of read, checked by its own checksums.
 
-The files are ordinary `.safetensors`; any tool reads them. Their metadata also holds a CRC-32 for every 8 MiB of
-every tensor and one for the header, so that a flipped bit is found and the tensor that it hit is named.
+The files are ordinary `.safetensors`; any tool reads them. Their metadata also holds a CRC-32 for every 8 MiB
+of every tensor and one for the header, so that a flipped bit is found and the tensor that it hit is named.
 """
 
 from __future__ import annotations
@@ -52,12 +52,15 @@ class CheckpointError(ValueError):
 
 
 def save(
-    path: str | os.PathLike[str], tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None
+    path: str | os.PathLike[str],
+    tensors: Mapping[str, torch.Tensor],
+    metadata: Mapping[str, str] | None = None,
 ) -> None:
-    """Writes tensors to a `.safetensors` file: after a crash or a full disk there is the old file or the new one.
+    """Writes a `.safetensors` file of tensors: whatever happens, there is the old one or the new.
 
-    The bytes go to a temporary file in the same folder, which is forced to disk and then takes the name of `path`.
-    Tensors of any device are written one by one, so a GPU model needs memory for one of them, not for all.
+    The bytes go to a temporary file in the same folder, which is forced to disk and then takes the name of
+    `path`. Tensors of any device are written one by one, so a GPU model needs memory for one of them, not for
+    all.
 
     Args:
         path: the file to write.
@@ -65,8 +68,8 @@ def save(
         metadata: strings to keep in the header; those that start with `torchslim.crc32` are replaced.
 
     Raises:
-        OSError: if the disk is full, or the folder is missing or may not be written to. It names the path, and
-            neither a half-written nor a temporary file is left.
+        OSError: if the disk is full, or the folder is missing or may not be written to. It names the path,
+            and neither a half-written nor a temporary file is left.
         TypeError: if a tensor is of a kind that the format cannot hold.
 
     Example:
@@ -84,11 +87,13 @@ def save(
     # Wide types first, as the format has it: then every tensor is aligned to its own type.
     ordered = dict(sorted(tensors.items(), key=lambda item: -item[1].element_size()))
     for name, tensor in ordered.items():
+        dtype = _dtype_name(name, tensor)
         start, end = end, end + tensor.nbytes
-        header[name] = {"dtype": _dtype_name(name, tensor), "shape": list(tensor.shape), "data_offsets": [start, end]}
+        header[name] = {"dtype": dtype, "shape": list(tensor.shape), "data_offsets": [start, end]}
         checksums[name] = "0" * 8 * len(range(0, tensor.nbytes, CHUNK))
     with atomic_file(path, end) as file:
-        file.seek(len(_encode(header, checksums)))  # checksums have a fixed width: the header already has its length
+        # Checksums have a fixed width: the header has its length before they are known.
+        file.seek(len(_encode(header, checksums)))
         for name, tensor in ordered.items():
             data = _bytes_of(tensor)
             checksums[name] = "".join(_crc32s(data))
@@ -98,14 +103,15 @@ def save(
 
 
 def load(path: str | os.PathLike[str], *, verify: bool = True) -> dict[str, torch.Tensor]:
-    """The tensors of a `.safetensors` file, mapped into memory: nothing is copied until something writes to them.
+    """The tensors of a `.safetensors` file, mapped into memory: nothing is copied until they are written to.
 
-    The mapping is private: changing a tensor, as training does, never reaches the file. Replace such a file (as
-    `save` does) rather than writing into it while tensors of it are in use.
+    The mapping is private: changing a tensor, as training does, never reaches the file. Replace such a file
+    (as `save` does) rather than writing into it while tensors of it are in use.
 
     Args:
         path: the file.
-        verify: compare every tensor with its checksum, if the file has checksums (about 0.1 s a gigabyte and core).
+        verify: compare every tensor with its checksum, if the file has checksums (about 0.1 s a gigabyte and
+            core).
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -136,8 +142,8 @@ class SafetensorsFile:
             raise self._damaged("its header cannot be read, or does not fit the size of the file", error) from error
         self.metadata: dict[str, str] = self.header.pop("__metadata__", None) or {}
         self._checksums: dict[str, str] = {}
-        if HEADER_CHECKSUM in self.metadata:
-            if _header_checksum(self.header, self.metadata) != self.metadata[HEADER_CHECKSUM]:
+        if self.metadata.keys() & {HEADER_CHECKSUM, TENSOR_CHECKSUMS}:
+            if _header_checksum(self.header, self.metadata) != self.metadata.get(HEADER_CHECKSUM):
                 raise self._damaged("the header (names, shapes, metadata) does not match its checksum")
             self._checksums = json.loads(self.metadata[TENSOR_CHECKSUMS]) if verify else {}
 
@@ -161,7 +167,7 @@ class SafetensorsFile:
     def _damaged(self, what: str, error: Exception | None = None) -> CheckpointError:
         reason = f" ({error})" if error else ""
         return CheckpointError(
-            f"load: {str(self.path)!r} is damaged: {what}{reason}. Use another checkpoint, or fetch the file again."
+            f"load: {str(self.path)!r} is damaged: {what}{reason}. Use another one, or fetch it again."
         )
 
 
@@ -238,7 +244,8 @@ def _dtype_name(name: str, tensor: torch.Tensor) -> str:
 
 def _bytes_of(tensor: torch.Tensor) -> memoryview:
     tensor = tensor.detach().resolve_conj().resolve_neg().cpu().contiguous()
-    return memoryview(tensor.reshape(-1).view(torch.uint8).numpy())
+    # Not reshape(-1): that leaves a single element with whatever stride it had.
+    return tensor.as_strided((tensor.numel(),), (1,)).view(torch.uint8).numpy().data
 
 
 def _crc32s(data: memoryview) -> list[str]:

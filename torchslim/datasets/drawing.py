@@ -1,9 +1,9 @@
 """Draws small pictures of icons in cluttered scenes: what `sample_voc` and `sample_shapes` are made of.
 
 An *icon* is a tuple of `Part`s, each a textured primitive placed in the square `[-1, 1] x [-1, 1]` (x to the
-right, y down). `draw_scene` puts icons into a picture with a random position, size, rotation, shear, mirroring, colours
-and lighting, over a random background and between distracting pieces. Everything random comes from the generator
-that is passed in, so a picture is a function of its seed.
+right, y down). `draw_scene` puts icons into a picture with a random position, size, rotation, shear,
+mirroring, colours and lighting, over a random background and between distracting pieces. Everything random
+comes from the generator that is passed in, so a picture is a function of its seed.
 
 Shape letters: H picture height, W picture width, h and w a part's window in the picture.
 """
@@ -20,8 +20,7 @@ from PIL import Image
 
 __all__ = ["SHAPES", "TEXTURES", "DrawnObject", "Icon", "ObjectSpec", "Part", "draw_scene"]
 
-Floats = NDArray[np.float32]
-Matrix = tuple[tuple[float, float], tuple[float, float]]
+Floats = NDArray[np.floating]
 
 SHAPES = ("ellipse", "box", "triangle", "ring")
 TEXTURES = ("plain", "stripes", "bars", "checks", "dots", "hoops", "waves", "patches")
@@ -72,7 +71,8 @@ class DrawnObject(NamedTuple):
     """What `draw_scene` says about an object that it drew.
 
     Attributes:
-        box: the visible pixels, `(left, top, right, bottom)`, right and bottom exclusive; None if nothing shows.
+        box: the visible pixels, `(left, top, right, bottom)`, right and bottom exclusive; None if nothing
+            shows.
         visible: the part of its pixels inside the picture that no later object covers, in `[0, 1]`.
         truncated: whether it reaches beyond the picture.
     """
@@ -103,21 +103,49 @@ def draw_scene(
         >>> image.shape, drawn.visible, drawn.truncated
         ((48, 64, 3), 1.0, False)
     """
-    canvas = _background(rng, height, width)
-    owner = np.zeros((height, width), np.uint8)  # which object a pixel shows: its number from 1, or 0
+    scene = _Scene(rng, _background(rng, height, width), np.zeros((height, width), np.uint8))
     for _ in range(rng.integers(clutter // 2, clutter * 3 // 2 + 1)):
-        piece = (_random_piece(rng),)
-        radius = rng.uniform(0.06, 0.16) * min(height, width)
-        _draw_icon(rng, canvas, owner, 0, ObjectSpec(piece, radius), rng.random(2) * (width, height), tilt=180)
-    drawn_pixels = []
-    for number, (spec, centre) in enumerate(zip(objects, _places(rng, height, width, objects), strict=True), 1):
-        outside = _draw_icon(rng, canvas, owner, number, spec, centre, tilt=20)
-        drawn_pixels.append((int((owner == number).sum()), outside))
+        piece = ObjectSpec((_random_piece(rng),), radius=rng.uniform(0.06, 0.16) * min(height, width))
+        _draw_icon(scene, piece, (rng.random() * width, rng.random() * height), tilt=180)
+    drawn_pixels, truncated = [], []
+    places = _places(rng, height, width, objects)
+    for number, (spec, centre) in enumerate(zip(objects, places, strict=True), 1):
+        truncated.append(_draw_icon(scene, spec, centre, tilt=20, number=number))
+        drawn_pixels.append(int((scene.owner == number).sum()))
     drawn = []
-    for number, (pixels, outside) in enumerate(drawn_pixels, 1):
-        mask = owner == number
-        drawn.append(DrawnObject(_bounds(mask), float(mask.sum()) / max(pixels, 1), outside))
-    return _expose(rng, canvas), drawn
+    for number, pixels in enumerate(drawn_pixels, 1):
+        mask = scene.owner == number
+        visible = float(mask.sum()) / max(pixels, 1)
+        drawn.append(DrawnObject(_bounds(mask), visible, truncated[number - 1]))
+    return _expose(rng, scene.canvas), drawn
+
+
+class _Scene(NamedTuple):
+    """A picture being drawn: `canvas [H, W, 3]`, and in `owner [H, W]` which object is seen there, or 0."""
+
+    rng: np.random.Generator
+    canvas: Floats
+    owner: NDArray[np.uint8]
+
+
+class _Pose(NamedTuple):
+    """Takes a point of an icon's square to pixels: `(xx * x + xy * y + x0, yx * x + yy * y + y0)`."""
+
+    xx: float
+    xy: float
+    yx: float
+    yy: float
+    x0: float
+    y0: float
+
+
+class _Look(NamedTuple):
+    """What the parts of one drawn icon have in common."""
+
+    palette: dict[str, Floats]
+    opacity: float
+    frequency: float  # of textures, in radians over half of the icon's side
+    phase: float
 
 
 def _places(
@@ -131,7 +159,10 @@ def _places(
         for x, y in rng.random((20, 2)).tolist():
             centre = (margin_x + x * (width - 2 * margin_x), margin_y + y * (height - 2 * margin_y))
             room = min(
-                (math.dist(centre, other) / (spec.radius + objects[i].radius) for i, other in enumerate(chosen)),
+                (
+                    math.dist(centre, other) / (spec.radius + objects[i].radius)
+                    for i, other in enumerate(chosen)
+                ),
                 default=math.inf,
             )
             if room > most_room:
@@ -143,85 +174,68 @@ def _places(
 
 
 def _draw_icon(
-    rng: np.random.Generator,
-    canvas: Floats,
-    owner: NDArray[np.uint8],
-    number: int,
-    spec: ObjectSpec,
-    centre: Sequence[float],
-    tilt: float,
+    scene: _Scene, spec: ObjectSpec, centre: tuple[float, float], tilt: float, number: int = 0
 ) -> bool:
-    """Draws one icon; returns whether it reaches beyond the picture."""
+    """Draws one icon, turned by up to `tilt` degrees; returns whether it reaches beyond the picture."""
+    rng = scene.rng
     angle, shear = math.radians(rng.uniform(-tilt, tilt)), rng.uniform(-0.15, 0.15)
-    wide, high = spec.radius * rng.uniform(0.85, 1.15), spec.radius * rng.uniform(0.85, 1.15)
-    mirror = -1.0 if rng.random() < 0.5 else 1.0
+    wide, high = (spec.radius * rng.uniform(0.85, 1.15, 2)).tolist()
+    wide = -wide if rng.random() < 0.5 else wide
     cos, sin = math.cos(angle), math.sin(angle)
-    pose = (
-        (mirror * wide * cos, high * (shear * cos - sin)),
-        (mirror * wide * sin, high * (shear * sin + cos)),
+    pose = _Pose(wide * cos, high * (shear * cos - sin), wide * sin, high * (shear * sin + cos), *centre)
+    look = _Look(
+        _palette(rng, scene.canvas, centre),
+        spec.opacity,
+        9 * rng.uniform(0.8, 1.25),
+        rng.uniform(0, 2 * math.pi),
     )
-    palette = _palette(rng, canvas, centre)
-    frequency, phase = rng.uniform(0.8, 1.25), rng.uniform(0, 2 * math.pi)
     outside = False
     for part in spec.icon:
-        wobble = rng.uniform(-0.05, 0.05, 4).tolist()
+        dx, dy, dw, dh = rng.uniform(-0.05, 0.05, 4).tolist()
         part = part._replace(
-            x=part.x + wobble[0] * part.w,
-            y=part.y + wobble[1] * part.h,
-            w=part.w * (1 + 2 * wobble[2]),
-            h=part.h * (1 + 2 * wobble[3]),
+            x=part.x + dx * part.w, y=part.y + dy * part.h, w=part.w * (1 + 2 * dw), h=part.h * (1 + 2 * dh)
         )
-        outside |= _paint(canvas, owner, number, part, pose, centre, palette, frequency, phase, spec.opacity)
+        outside |= _paint(scene, part, pose, look, number)
     return outside
 
 
-def _paint(
-    canvas: Floats,
-    owner: NDArray[np.uint8],
-    number: int,
-    part: Part,
-    pose: Matrix,
-    centre: Sequence[float],
-    palette: dict[str, Floats],
-    frequency: float,
-    phase: float,
-    opacity: float,
-) -> bool:
+def _paint(scene: _Scene, part: Part, pose: _Pose, look: _Look, number: int) -> bool:
     """Draws one part in place, its edges smooth; returns whether it reaches beyond the picture."""
-    (a, b), (c, d) = pose
+    # The part's own unit square (u, v) to pixels: two vectors, in pixels, and a place.
     cos, sin = math.cos(math.radians(part.angle)), math.sin(math.radians(part.angle))
-    # The part's own unit square to pixels: a matrix ((ux, vx), (uy, vy)) and a place.
-    ux, uy = (a * cos + b * sin) * part.w, (c * cos + d * sin) * part.w
-    vx, vy = (b * cos - a * sin) * part.h, (d * cos - c * sin) * part.h
-    x, y = centre[0] + a * part.x + b * part.y, centre[1] + c * part.x + d * part.y
-    height, width = owner.shape
+    ux, uy = (pose.xx * cos + pose.xy * sin) * part.w, (pose.yx * cos + pose.yy * sin) * part.w
+    vx, vy = (pose.xy * cos - pose.xx * sin) * part.h, (pose.yy * cos - pose.yx * sin) * part.h
+    x = pose.xx * part.x + pose.xy * part.y + pose.x0
+    y = pose.yx * part.x + pose.yy * part.y + pose.y0
+    height, width = scene.owner.shape
     (x0, x1), (y0, y1) = _extent(part.shape, x, ux, vx), _extent(part.shape, y, uy, vy)
     left, right = max(0, math.floor(x0 - 1)), min(width, math.ceil(x1 + 1))
     top, bottom = max(0, math.floor(y0 - 1)), min(height, math.ceil(y1 + 1))
     outside = x0 < -0.5 or y0 < -0.5 or x1 > width + 0.5 or y1 > height + 0.5
     if left >= right or top >= bottom:
         return outside
-    determinant = ux * vy - uy * vx
+    area = ux * vy - uy * vx
     columns = np.arange(left, right, dtype=np.float32)[None, :] + np.float32(0.5 - x)
     rows = np.arange(top, bottom, dtype=np.float32)[:, None] + np.float32(0.5 - y)
-    u = columns * (vy / determinant) - rows * (vx / determinant)
-    v = rows * (ux / determinant) - columns * (uy / determinant)
-    w, h = abs(determinant) / math.hypot(vx, vy), abs(determinant) / math.hypot(ux, uy)  # half sides in pixels
+    u, v = columns * (vy / area) - rows * (vx / area), rows * (ux / area) - columns * (uy / area)
+    w, h = abs(area) / math.hypot(vx, vy), abs(area) / math.hypot(ux, uy)  # half sides in pixels
     alpha = np.clip(_inside(part.shape, u, v, w, h) + 0.5, 0, 1)
-    size = math.hypot(a, c)
-    marks = _texture(part.texture, u * (w / size), v * (h / size), 9.0 * frequency, phase)
-    colour, other = palette[part.tone], palette["body" if part.tone == "trim" else "trim"]
-    paint = colour if marks is None else colour + marks[:, :, None] * (other - colour)
+    unit = math.hypot(pose.xx, pose.yx)
+    marks = _texture(part.texture, u * (w / unit), v * (h / unit), look.frequency, look.phase)
+    colour = look.palette[part.tone]
+    if marks is not None:
+        other = look.palette["body" if part.tone == "trim" else "trim"]
+        colour = colour + marks[:, :, None] * (other - colour)
     shade = 1 - 0.15 * (u + v)  # light comes from the part's upper left: rounder than flat
-    window = canvas[top:bottom, left:right]
-    window += (opacity * alpha)[:, :, None] * (paint * shade[:, :, None] - window)
+    window = scene.canvas[top:bottom, left:right]
+    window += (look.opacity * alpha)[:, :, None] * (colour * shade[:, :, None] - window)
     if number:
-        owner[top:bottom, left:right][alpha > 0.5] = number
+        scene.owner[top:bottom, left:right][alpha > 0.5] = number
     return outside
 
 
 def _extent(shape: str, centre: float, u: float, v: float) -> tuple[float, float]:
-    """Where a primitive starts and ends along one axis, in pixels; u and v are its half sides along that axis."""
+    """Where a primitive starts and ends along an axis, in pixels; u and v are its half sides along it."""
     if shape in ("ellipse", "ring"):
         return centre - math.hypot(u, v), centre + math.hypot(u, v)
     if shape == "triangle":
@@ -265,7 +279,7 @@ def _texture(name: str, u: Floats, v: Floats, frequency: float, phase: float) ->
     return np.clip(0.5 + 2 * wave, 0, 1)
 
 
-def _palette(rng: np.random.Generator, canvas: Floats, centre: Sequence[float]) -> dict[str, Floats]:
+def _palette(rng: np.random.Generator, canvas: Floats, centre: tuple[float, float]) -> dict[str, Floats]:
     """Four colours; `body` stands out from the background at `centre`, and `trim` from `body`."""
     height, width = canvas.shape[:2]
     behind = canvas[min(int(max(centre[1], 0)), height - 1), min(int(max(centre[0], 0)), width - 1)]
@@ -291,7 +305,9 @@ def _background(rng: np.random.Generator, height: int, width: int) -> Floats:
     middle, spread = rng.uniform(40, 215, 3), rng.uniform(5, 45)
     coarse = middle + spread * rng.standard_normal((cells, cells + 1, 3))
     coarse = (coarse + coarse.mean(-1, keepdims=True)) / 2  # calmer colours than the objects'
-    blobs = Image.fromarray(np.clip(coarse, 0, 255).astype(np.uint8)).resize((width, height), Image.Resampling.BICUBIC)
+    blobs = Image.fromarray(np.clip(coarse, 0, 255).astype(np.uint8)).resize(
+        (width, height), Image.Resampling.BICUBIC
+    )
     canvas = np.asarray(blobs, np.float32).copy()
     if rng.random() < 0.6:
         cos, sin = math.cos(angle := rng.uniform(0, math.pi)), math.sin(angle)
@@ -314,7 +330,7 @@ def _random_piece(rng: np.random.Generator) -> Part:
 
 def _bounds(mask: NDArray[np.bool_]) -> tuple[int, int, int, int] | None:
     """The smallest box `(left, top, right, bottom)`, ends exclusive, around the true pixels."""
-    columns, rows = mask.any(0).nonzero()[0], mask.any(1).nonzero()[0]
+    columns, rows = np.flatnonzero(mask.any(0)), np.flatnonzero(mask.any(1))
     if not len(columns):
         return None
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
@@ -323,9 +339,11 @@ def _bounds(mask: NDArray[np.bool_]) -> tuple[int, int, int, int] | None:
 def _expose(rng: np.random.Generator, canvas: Floats) -> NDArray[np.uint8]:
     """Uneven light, exposure and sensor noise, then 8 bits."""
     height, width = canvas.shape[:2]
-    slope_x, slope_y = rng.uniform(-0.25, 0.25, 2)
-    light = rng.uniform(0.75, 1.15) * (1 + slope_x * np.linspace(-1, 1, width, dtype=np.float32))[None, :] * (
-        1 + slope_y * np.linspace(-1, 1, height, dtype=np.float32)
-    )[:, None]
+    slope_x, slope_y = rng.uniform(-0.25, 0.25, 2).tolist()
+    light = (
+        rng.uniform(0.75, 1.15)
+        * (1 + slope_x * np.linspace(-1, 1, width, dtype=np.float32))[None, :]
+        * (1 + slope_y * np.linspace(-1, 1, height, dtype=np.float32))[:, None]
+    )
     noise = rng.standard_normal((height, width, 1), np.float32) * rng.uniform(2, 8)
     return np.clip(canvas * light[:, :, None] + noise, 0, 255).astype(np.uint8)

@@ -1,11 +1,12 @@
 """Pascal VOC 2007-2012 as a multi-label classification data set with its object boxes.
 
-Reads the `VOCdevkit` layout: `VOC<year>/{JPEGImages, Annotations, ImageSets/Main}`. The challenge: Everingham et al.,
-"The Pascal Visual Object Classes (VOC) Challenge", IJCV 2010.
+Reads the `VOCdevkit` layout: `VOC<year>/{JPEGImages, Annotations, ImageSets/Main}`. The challenge: Everingham
+et al., "The Pascal Visual Object Classes (VOC) Challenge", IJCV 2010.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -70,8 +71,10 @@ class PascalVOC(torch.utils.data.Dataset[tuple[torch.Tensor, ...]]):
     * difficult: float32 `[20]`, 1 where it holds only difficult ones; VOC's metrics count these neither way.
 
     Args:
-        root: the folder that holds `VOCdevkit`, or `VOCdevkit` itself.
-        image_set: a list in `ImageSets/Main`: 'train', 'val', 'trainval', for 2007 also 'test', or one of your own.
+        root: the folder that holds `VOCdevkit`, or `VOCdevkit`, or the `VOC<year>` in it (then `year` does
+            not matter).
+        image_set: a list in `ImageSets/Main`: 'train', 'val', 'trainval', for 2007 also 'test', or one of
+            your own.
         year: '2007' to '2012'.
         download: get the year's archive (0.5 to 2 GB) into `root` first, if the folder is not there.
         transform: called with the picture; needed to batch pictures, as they differ in size.
@@ -124,6 +127,11 @@ class PascalVOC(torch.utils.data.Dataset[tuple[torch.Tensor, ...]]):
     def __repr__(self) -> str:
         return f"PascalVOC({str(self.folder)!r}, {self.image_set!r}, {len(self)} images)"
 
+    @property
+    def images(self) -> list[str]:
+        """The pictures' files, as in torchvision's data sets."""
+        return [str(self.folder / "JPEGImages" / f"{name}.jpg") for name in self.ids]
+
     def image(self, index: int) -> torch.Tensor:
         """Reads picture number `index`.
 
@@ -165,13 +173,13 @@ class PascalVOC(torch.utils.data.Dataset[tuple[torch.Tensor, ...]]):
         """Returns the boxes of picture number `index` for torchvision's transforms and operators.
 
         Returns:
-            float32 `[N, 4]`, `(left, top, right, bottom)` in pixels from 0, right and bottom exclusive, in the
-            order of `objects(index)`.
+            float32 `[N, 4]`, `(left, top, right, bottom)` in pixels from 0, right and bottom exclusive, in
+            the order of `objects(index)`.
         """
         corners = [(x0 - 1, y0 - 1, x1, y1) for _, (x0, y0, x1, y1), _, _ in self.objects(index)]
         height, width = self.image(index).shape[-2:]
         boxes = torch.tensor(corners, dtype=torch.float32).reshape(-1, 4)
-        return BoundingBoxes(boxes, format="XYXY", canvas_size=(height, width))  # type: ignore[call-overload]
+        return BoundingBoxes(boxes, format="XYXY", canvas_size=(height, width))
 
     def _check_files(self) -> None:
         for part, ending in (("JPEGImages", ".jpg"), ("Annotations", ".xml")):
@@ -180,13 +188,15 @@ class PascalVOC(torch.utils.data.Dataset[tuple[torch.Tensor, ...]]):
             missing = [name for name in self.ids if name + ending not in there]
             if missing:
                 raise FileNotFoundError(
-                    f"PascalVOC: {len(missing)} of the {len(self)} images in list {self.image_set!r} have no {ending} file. "
-                    f"The first one is {str(folder / missing[0]) + ending!r}."
+                    f"PascalVOC: {len(missing)} of the {len(self)} images in list {self.image_set!r} "
+                    f"have no {ending} file. The first one is {str(folder / missing[0]) + ending!r}."
                 )
 
 
 def _find_folder(root: Path, year: str, image_set: str, download: bool) -> Path:
     """The `VOC<year>` folder, downloaded first if need be."""
+    if (root / "ImageSets").is_dir():
+        return root
     places = (
         root / "VOCdevkit" / f"VOC{year}",
         root / f"VOC{year}",
@@ -197,10 +207,14 @@ def _find_folder(root: Path, year: str, image_set: str, download: bool) -> Path:
     for place in places:
         if place.is_dir():
             return place
+    state = (
+        f"it holds {_few(sorted(os.listdir(root))) or 'nothing'}"
+        if root.is_dir()
+        else "there is no such folder"
+    )
     raise FileNotFoundError(
-        f"PascalVOC: `root` must hold VOCdevkit/VOC{year} or VOC{year}. Got {str(root)!r}"
-        + (f" (it holds {_few(sorted(path.name for path in root.iterdir()))})." if root.is_dir() else ", which is not a folder.")
-        + " Pass download=True to get it, or draw a small one with torchslim.datasets.sample_voc.create(root)."
+        f"PascalVOC: `root` must hold VOCdevkit/VOC{year} or VOC{year}. Got {str(root)!r} ({state}). "
+        "Pass download=True to get it, or draw a small one: torchslim.datasets.sample_voc.create(root)."
     )
 
 
@@ -208,10 +222,11 @@ def _read_list(folder: Path, image_set: str) -> list[str]:
     """The image ids of `ImageSets/Main/<image_set>.txt`."""
     path = folder / "ImageSets" / "Main" / f"{image_set}.txt"
     if not path.is_file():
-        lists = (found.stem for found in path.parent.glob("*.txt"))
-        there = sorted(name for name in lists if name.split("_")[0] not in _LABELS)
+        lists = sorted(found.stem for found in path.parent.glob("*.txt"))
+        there = [name for name in lists if name.split("_")[0] not in _LABELS]  # but for the classes'
         raise FileNotFoundError(
-            f"PascalVOC: no list {image_set!r}: {str(path)!r} is missing. Lists that are there: {_few(there) or 'none'}."
+            f"PascalVOC: no list {image_set!r}: {str(path)!r} is missing. "
+            f"Lists that are there: {_few(there) or 'none'}."
         )
     # A class list (`cat_train`) has a number after the id.
     ids = [line.split()[0] for line in path.read_text().splitlines() if line.strip()]

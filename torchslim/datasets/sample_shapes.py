@@ -1,4 +1,4 @@
-"""Pictures of single made-up objects, drawn on the fly: something to pretrain a small net on before `sample_voc`."""
+"""Pictures of single made-up objects, drawn on the fly, to pretrain a small net on before `sample_voc`."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ __all__ = ["SampleShapes"]
 class SampleShapes(torch.utils.data.Dataset[tuple[torch.Tensor, int]]):
     """One object a picture, its class being how its parts are put together and what they are covered with.
 
-    A class is a *form* (two to four random parts) in one of the eight textures, so that neither the outline nor the texture
-    alone tells it, and colour tells nothing. No form is an icon of `sample_voc`, but both are made of the same
-    strokes, so what a net's convolutions learn here helps there.
+    A class is a *form* (two to four random parts) in one of the eight textures, so that neither the outline
+    nor the texture alone tells it, and colour tells nothing. No form is an icon of `sample_voc`, but both are
+    made of the same strokes, so what a net's convolutions learn here helps there.
 
     Picture `index` is a function of `seed` and `index` alone: nothing is stored, and workers agree.
 
     Args:
-        length: how many pictures it pretends to have; drawing is quick enough for every epoch to have new ones.
+        length: how many pictures it pretends to have; drawing is quick enough for every epoch to have new
+            ones.
         num_forms: the number of classes is eight times this.
         size: side of the pictures, in pixels.
         seed: which pictures; give validation pictures another one. The forms do not depend on it.
@@ -71,10 +72,14 @@ class SampleShapes(torch.utils.data.Dataset[tuple[torch.Tensor, int]]):
 def _form(number: int) -> Icon:
     """Form `number`: two to four parts around one large one; a part with an empty texture stays plain."""
     rng = np.random.default_rng((20, number))
-    parts = [Part(SHAPES[number % 3], 0, 0, rng.uniform(0.45, 0.9), rng.uniform(0.45, 0.9), rng.uniform(-30, 30))]
+    parts = [
+        Part(SHAPES[number % 3], 0, 0, rng.uniform(0.45, 0.9), rng.uniform(0.45, 0.9), rng.uniform(-30, 30))
+    ]
     for tone in ("light", "trim", "dark")[: rng.integers(1, 4)]:
         x, y = rng.uniform(-0.65, 0.65, 2)
         w, h = rng.uniform(0.12, 0.5, 2)
         shape = SHAPES[rng.integers(len(SHAPES))]
-        parts.append(Part(shape, x, y, w, h, rng.uniform(-90, 90), tone, "" if rng.random() < 0.6 else "textured"))
+        parts.append(
+            Part(shape, x, y, w, h, rng.uniform(-90, 90), tone, "" if rng.random() < 0.6 else "textured")
+        )
     return tuple(part._replace(texture="textured") if i == 0 else part for i, part in enumerate(parts))

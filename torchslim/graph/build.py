@@ -53,7 +53,7 @@ def placeholder(
         Symbol('images', shape=(None, 3, 32, 32), dtype=torch.float32)
     """
     if isinstance(shape, InputSpec):
-        shape, dtype, name = shape.shape, shape.dtype, name or shape.name
+        return get_default_graph().placeholder(shape.shape, shape.dtype, name or shape.name)
     return get_default_graph().placeholder(shape, dtype, name)
 
 
@@ -92,7 +92,9 @@ def build(function: Callable[..., Any], *inputs: torch.Tensor | InputSpec, **kwa
         end_points = {str(name): value for name, value in rest.items() if isinstance(value, Symbol)}
     if not is_symbolic(result):
         name = getattr(function, "__name__", repr(function))
-        raise TypeError(f"build: {name} must return a Symbol, a tuple or dict of them, or (net, end_points). Got {result!r}.")
+        raise TypeError(
+            f"build: {name} must return a Symbol, a tuple or dict of them, or (net, end_points). Got {result!r}."
+        )
     model = make_model(graph, result, symbols, whole=end_points or dict(graph.end_points))
     example = next((value for value in inputs if isinstance(value, torch.Tensor)), None)
     device = torch.get_default_device() if example is None else example.device
@@ -107,4 +109,6 @@ def _symbol_for(graph: Graph, value: torch.Tensor | InputSpec) -> Symbol:
         return graph.placeholder(value.shape, value.dtype, value.name)
     if isinstance(value, torch.Tensor):
         return graph.placeholder((None, *value.shape[1:]) if value.ndim else (), value.dtype)
-    raise TypeError(f"build: an input is an example tensor or a `slim.InputSpec`. Got {value!r} ({type(value).__name__}).")
+    raise TypeError(
+        f"build: an input is an example tensor or a `slim.InputSpec`. Got {value!r} ({type(value).__name__})."
+    )

@@ -24,5 +24,6 @@ def to_device(device: str | torch.device) -> torch.device:
         return torch.device(re.sub(r"^gpu", "cuda", name))
     except RuntimeError as error:
         raise ValueError(
-            f"device: give a PyTorch device such as 'cpu' or 'cuda:0', or TensorFlow's '/CPU:0' or '/GPU:0'. Got {device!r}."
+            "device: give a PyTorch device such as 'cpu' or 'cuda:0', or TensorFlow's '/CPU:0' or '/GPU:0'. "
+            f"Got {device!r}."
         ) from error

@@ -97,7 +97,9 @@ class Graph:
         self, shape: Sequence[int | None], dtype: torch.dtype = torch.float32, name: str | None = None
     ) -> Symbol:
         """A Symbol that is fed when the module runs; `None` in `shape`: any size."""
-        sizes = [(BATCH_SIZES if i == 0 else OTHER_SIZES) if size is None else (size, size) for i, size in enumerate(shape)]
+        sizes = [
+            (BATCH_SIZES if i == 0 else OTHER_SIZES) if size is None else (size, size) for i, size in enumerate(shape)
+        ]
         runs = tuple(torch.empty([size[i] for size in sizes], dtype=dtype, device="meta") for i in range(2))
         # Placeholders stand first, also those made after the first layer.
         nodes = list(self.fx_graph.nodes)
@@ -138,7 +140,7 @@ class Graph:
         missing = [name for name in made if name not in self.variables]
         if missing and reuse is True:
             raise ValueError(
-                f"`reuse=True`: variable {missing[0]!r} does not exist. The scope {scope!r} was never built, or was built "
+                f"`reuse=True`: variable {missing[0]!r} does not exist. Scope {scope!r} was never built, or was built "
                 f"with other arguments; variables there: {[n for n in self.variables if _is_under(n, scope)]}."
             )
         owner = self.variables[existing[0]].path if existing and not missing else None
@@ -193,7 +195,10 @@ class Graph:
                 self.root.register_buffer(name, tensor, persistent=False)
                 run = tensor.detach().to("meta")
                 node = self.recorder.symbol(self.fx_graph.create_node("get_attr", name), (run, run)).node
-            self._constants[id(tensor)] = (tensor, node)  # holding the tensor keeps its id from being given out again
+            self._constants[id(tensor)] = (
+                tensor,
+                node,
+            )  # holding the tensor keeps its id from being given out again
         return self._constants[id(tensor)][1]
 
     def add_variable(self, name: str, tensor: torch.Tensor, *, kind: str = "model", **owner: Any) -> Variable:
@@ -208,7 +213,9 @@ class Graph:
         scope, _, attribute = name.rpartition("/")
         module, path = container(self.root, scope)
         if hasattr(module, attribute):
-            raise ValueError(f"variable {name!r}: the module of scope {scope!r} has an attribute {attribute!r} already.")
+            raise ValueError(
+                f"variable {name!r}: the module of scope {scope!r} has an attribute {attribute!r} already."
+            )
         if isinstance(tensor, nn.Parameter):
             module.register_parameter(attribute, tensor)
         else:
@@ -241,8 +248,9 @@ class Graph:
 
     def initialize(self, device: torch.device | str | None = None, model: nn.Module | None = None) -> None:
         """Gives memory and first values to the variables (of `model`) that have none yet."""
-        for variable in self.variables.values() if model is None else variables_of(model):
-            if variable.is_meta:
+        wanted = None if model is None else {id(t) for t in (*model.parameters(), *model.buffers()) if t.is_meta}
+        for variable in self.variables.values():
+            if variable.is_meta and (wanted is None or id(variable._tensor) in wanted):
                 variable.initialize(device)
 
     def run(self, symbols: Any, feed: dict[Symbol, torch.Tensor] | None = None) -> Any:

@@ -33,7 +33,7 @@ class _NodeName(NamedTuple):
     name: str
 
 
-class Model(fx.GraphModule):
+class Model(Scope, fx.GraphModule):
     """A built model: an ordinary `nn.Module` whose `forward` is generated from its graph.
 
     The `repeat` and `stack` scopes are `nn.Sequential`s, parameters have the keys that scopes gave them, and nothing of
@@ -61,6 +61,7 @@ class Model(fx.GraphModule):
         self._parameters.update(root._parameters)
         self._buffers.update(root._buffers)
         self._non_persistent_buffers_set |= root._non_persistent_buffers_set
+        self.__dict__.update({name: root.__dict__[name] for name in Layer.notes if name in root.__dict__})
 
     def _deepcopy_init(self) -> Callable[..., None]:
         return Model.__init__
@@ -73,7 +74,7 @@ class Model(fx.GraphModule):
     @property
     def inputs(self) -> tuple[str, ...]:
         """The names of what `forward` takes."""
-        return tuple(node.target for node in self.graph.nodes if node.op == "placeholder")  # type: ignore[misc]
+        return tuple(node.target for node in self.graph.nodes if node.op == "placeholder")
 
     @property
     def end_points(self) -> dict[str, EndPoint]:
@@ -110,7 +111,9 @@ def make_model(graph: Graph, outputs: Any, inputs: Sequence[Symbol] | None, *, w
     """
     strays = [leaf for leaf in tree_leaves(outputs) if not isinstance(leaf, Symbol | Variable)]
     if strays or not tree_leaves(outputs):
-        raise TypeError(f"module: `outputs` must be Symbols, or a tuple, list or dict of them. Got {strays or outputs!r}.")
+        raise TypeError(
+            f"module: `outputs` must be Symbols, or a tuple, list or dict of them. Got {strays or outputs!r}."
+        )
     nodes = tree_map(lambda leaf: graph.recorder.create_arg(leaf), outputs)
     kept = None if inputs is None else [symbol.node for symbol in inputs]
     return _assemble(graph.root, graph.fx_graph, nodes, kept, end_points=whole, layers=graph.end_points)
@@ -134,7 +137,10 @@ def _assemble(
         placeholders = list(inputs)
     copied = fx.Graph()
     new: dict[fx.Node, fx.Node] = {}
-    for node in [*placeholders, *(node for node in graph.nodes if node.op != "placeholder" and node in needed)]:
+    for node in [
+        *placeholders,
+        *(node for node in graph.nodes if node.op != "placeholder" and node in needed),
+    ]:
         new[node] = copied.node_copy(node, new.__getitem__)
         new[node].meta = {}
     copied.output(tree_map(new.__getitem__, outputs))
@@ -150,7 +156,10 @@ def _assemble(
             if symbol.node in new
         }
 
-    model.meta[_META] = {"layers": where(layers or {}), "end_points": where(layers or {} if not end_points else end_points)}
+    model.meta[_META] = {
+        "layers": where(layers or {}),
+        "end_points": where(end_points or layers or {}),
+    }
     return model
 
 
@@ -184,10 +193,7 @@ def _pruned(module: nn.Module, targets: set[str]) -> nn.Module:
     for attribute in own.keys() & below.keys():
         kind = "_parameters" if attribute in module._parameters else "_buffers"
         getattr(pruned, kind)[attribute] = own[attribute]
-        if isinstance(module, Layer):
-            pruned.kinds.update(module.kinds)
-            pruned.initializers.update(module.initializers)
-            pruned.regularizers.update(module.regularizers)
+    pruned.__dict__.update({name: module.__dict__[name] for name in Layer.notes if name in module.__dict__})
     pruned._non_persistent_buffers_set = module._non_persistent_buffers_set & below.keys()
     pruned._modules.update(children)
     return pruned
@@ -223,5 +229,7 @@ def _rebuild(state: dict[str, Any], calls: list[tuple[Any, ...]]) -> Model:
     root = nn.Module()
     root.__dict__.update(state)
     model = Model(root, graph)
-    model.__dict__.update({name: value for name, value in state.items() if name not in model.__dict__ or name == "meta"})
+    model.__dict__.update(
+        {name: value for name, value in state.items() if name not in model.__dict__ or name == "meta"}
+    )
     return model

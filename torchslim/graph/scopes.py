@@ -122,7 +122,7 @@ def name_scope(name: str | None = None, default_name: str | None = None, values:
     """Puts what is recorded inside under a name (TensorFlow's `tf.name_scope`); variables do not get it.
 
     Args:
-        name: the name; made unique (`pool1`, `pool1_1`), except where it ends in a slash, which enters that scope again.
+        name: the name; made unique (`pool1`, `pool1_1`), except where it ends in a slash, which enters it again.
         default_name: taken where `name` is None.
         values: accepted because TensorFlow has it; Symbols know their graph.
 
@@ -178,29 +178,17 @@ def variable_scope(
         ['tower/Conv/weights', 'tower/Conv/biases']
     """
     graph = _default_graph()
-    state = _state(graph)
-    names = graph.names
+    state, names = _state(graph), graph.names
     if isinstance(name_or_scope, VariableScope):
-        path = name_or_scope.name
-        inherited, last = name_or_scope.reuse, path.rsplit("/", 1)[-1]
+        path, inherited = name_or_scope.name, name_or_scope.reuse
+        operation = path.rpartition("/")[2]
     else:
-        if name_or_scope is None:
-            if default_name is None:
-                raise ValueError("variable_scope: give a `name_or_scope` or a `default_name`. Got None for both.")
-            if reuse is True:
-                raise ValueError(
-                    f"variable_scope: `reuse=True` needs a name: the default {default_name!r} is made unique, so there is "
-                    "nothing to share. Give a scope."
-                )
-        check_scope_name(default_name if name_or_scope is None else name_or_scope)
-        last = default_name if name_or_scope is None else name_or_scope
-        if name_or_scope is None:
-            last = names.unique_scope(state.scope.name, last)
-        path = join(state.scope.name, last)
-        inherited = state.scope.reuse
-    operations = names.unique(join(state.name_scope, default_name if name_or_scope is None else last)) if last else ""
-    kept = name_or_scope.original_name_scope if isinstance(name_or_scope, VariableScope) else None
-    scope = VariableScope(path, reuse or inherited, (f"{operations}/" if operations else "") if kept is None else kept)
+        own, operation = _own_name(name_or_scope, default_name, reuse, state)
+        path, inherited = join(state.scope.name, own), state.scope.reuse
+    operations = names.unique(join(state.name_scope, operation)) if operation else ""
+    scope = VariableScope(path, reuse or inherited, f"{operations}/" if operations else "")
+    if isinstance(name_or_scope, VariableScope):
+        scope = replace(scope, original_name_scope=name_or_scope.original_name_scope)
     names.scope_counts[path] = names.scope_counts.get(path, 0) + 1
     before = dict(names.scope_counts) if isinstance(name_or_scope, VariableScope) else None
     with _entered(_Current(graph, scope, operations)):
@@ -213,13 +201,30 @@ def variable_scope(
                 names.scope_counts = before
 
 
+def _own_name(name: str | None, default_name: str | None, reuse: Reuse, state: _Current) -> tuple[str, str]:
+    """The last part of the scope's path, and what its operations are named after."""
+    if name is not None:
+        check_scope_name(name)
+        return name, name
+    if default_name is None:
+        raise ValueError("variable_scope: give a `name_or_scope` or a `default_name`. Got None for both.")
+    if reuse is True:
+        raise ValueError(
+            f"variable_scope: `reuse=True` needs a name: the default {default_name!r} is made unique, so there is "
+            "nothing to share. Give a scope."
+        )
+    check_scope_name(default_name)
+    return state.graph.names.unique_scope(state.scope.name, default_name), default_name
+
+
 def check_scope_name(name: str) -> None:
     """Refuses a name that cannot be a path of modules."""
     if not isinstance(name, str):
         raise TypeError(f"scope: a scope is a string such as 'conv1'. Got {name!r} ({type(name).__name__}).")
     if "." in name or ":" in name or any(part in ("", "..") for part in name.strip("/").split("/") if name):
         raise ValueError(
-            f"scope: names are separated by '/', and have neither '.' nor ':' (they become state_dict keys). Got {name!r}."
+            f"scope: names are separated by '/', and have neither '.' nor ':' (they become keys of a state_dict). "
+            f"Got {name!r}."
         )
 
 

@@ -122,7 +122,7 @@ class Symbol(fx.Proxy):
         first, second = self.runs
         if isinstance(first, torch.Tensor) or len(first) != len(second):
             raise self._unknown("iter", "Use `torch.unbind(x, dim)`, `x.split(...)` or index it: `x[:, 0]`.")
-        return (self[i] for i in range(len(first)))
+        return (self[i] for i in range(len(first)))  # type: ignore[index]
 
 
 def is_symbolic(value: Any) -> bool:
@@ -142,7 +142,7 @@ class Recorder(GraphAppendingTracer):
         super().__init__(owner.fx_graph)
         self.owner = owner
 
-    def create_proxy(  # type: ignore[override]
+    def create_proxy(
         self,
         kind: str,
         target: Any,
@@ -154,8 +154,8 @@ class Recorder(GraphAppendingTracer):
     ) -> Any:
         """Records one call; a result that is the same plain Python value in both runs is returned as it is."""
         with self.owner.error_notes():
-            runs = tuple(self._run(kind, target, args, kwargs, i) for i in range(2))
-            if _is_known(runs):
+            runs = self._runs(kind, target, args, kwargs)
+            if _is_known(*runs):
                 return runs[0]
             node = self.create_node(kind, target, self.create_arg(args), self.create_arg(kwargs), name, type_expr)
         return self.symbol(node, runs)
@@ -176,6 +176,17 @@ class Recorder(GraphAppendingTracer):
             )
         return super().create_arg(value)
 
+    def _runs(self, kind: str, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
+        first = self._run(kind, target, args, kwargs, 0)
+        try:
+            return first, self._run(kind, target, args, kwargs, 1)
+        except Exception as error:
+            error.add_note(
+                "the call works with one size of a dimension that varies (the batch) and fails with another: it fixes "
+                "that size. Leave it open, e.g. `x.reshape(-1, ...)`, `x.flatten(1)`."
+            )
+            raise
+
     def _run(self, kind: str, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], which: int) -> Any:
         def value_of(leaf: Any) -> Any:
             if isinstance(leaf, fx.Proxy):
@@ -193,8 +204,7 @@ class Recorder(GraphAppendingTracer):
             return target(*args, **kwargs)
 
 
-def _is_known(runs: tuple[Any, Any]) -> bool:
-    first, second = runs
+def _is_known(first: Any, second: Any) -> bool:
     if any(isinstance(leaf, torch.Tensor | torch.device) for leaf in tree_leaves(first)):
         return False
     return type(first) is type(second) and first == second

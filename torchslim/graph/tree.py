@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
+from typing import Any
 
 from torch import fx, nn
 
@@ -47,7 +48,7 @@ def container(root: nn.Module, scope: str) -> tuple[nn.Module, str]:
         child = module._modules.get(name)
         if child is None or type(child) is nn.Sequential:
             # More than a chain of layers hangs here now.
-            below = dict(child._modules) if child is not None else {}
+            below: Any = {} if child is None else child._modules
             child = module._modules[name] = Scope()
             child._modules.update(below)
         module, path = child, f"{path}.{name}" if path else name
@@ -60,7 +61,7 @@ def make_sequential(root: nn.Module, scope: str) -> None:
     parent, _ = container(root, above)
     name = _free_name(parent, name)
     chain = nn.Sequential()
-    chain._modules.update(parent._modules[name]._modules)  # type: ignore[union-attr]
+    chain._modules.update(parent.get_submodule(name)._modules)
     parent._modules[name] = chain
 
 

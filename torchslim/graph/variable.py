@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import fx, nn
@@ -21,7 +22,7 @@ _BATCH_NORM = {
     "running_mean": "moving_mean",
     "running_var": "moving_variance",
 }
-_KERNEL = {"weight": "weights", "bias": "biases"}
+_KERNEL = MappingProxyType({"weight": "weights", "bias": "biases"})
 
 
 class Layer(nn.Module):
@@ -35,7 +36,8 @@ class Layer(nn.Module):
         shared: the tensors belong to another layer, which keeps them in its `state_dict` (`reuse=True`).
     """
 
-    slim_names: ClassVar[dict[str, str]] = _KERNEL
+    slim_names: Mapping[str, str] = _KERNEL
+    notes = ("_initializers", "_regularizers", "_kinds")  # where the dicts below are kept
 
     @property
     def initializers(self) -> dict[str, Any]:
@@ -84,7 +86,7 @@ class Layer(nn.Module):
 class Scope(Layer):
     """A scope that is no layer itself: it holds the modules and the variables made below it."""
 
-    slim_names: ClassVar[dict[str, str]] = {}
+    slim_names = MappingProxyType({})
 
 
 def _move_kernel(module: nn.Module, attribute: str, tensor: torch.Tensor, *, to_tf: bool) -> torch.Tensor:
@@ -107,8 +109,9 @@ def _fill(module: nn.Module, attribute: str, tensor: torch.Tensor, initializer: 
 def slim_names_of(module: nn.Module) -> dict[str, str]:
     """Attribute -> slim name of a module's own tensors, in creation order."""
     own = {**module._parameters, **module._buffers}
+    names: Mapping[str, str]
     if isinstance(module, Scope):
-        names = {attribute: attribute for attribute in own}
+        names = {attribute: attribute for attribute in own if attribute in module.kinds}
     elif isinstance(module, Layer):
         names = module.slim_names
     elif isinstance(module, nn.modules.batchnorm._NormBase):
@@ -289,8 +292,8 @@ class Variable:
         """
         if self.initializer is None:
             raise ValueError(
-                f"initialize: nothing says how to fill {self.op.name!r} ({type(self.module).__name__}): it was made under "
-                "the meta device and never restored. Restore it, or build it on a real device."
+                f"initialize: nothing says how to fill {self.op.name!r} ({type(self.module).__name__}): it was made "
+                "under the meta device and never restored. Restore it, or build it on a real device."
             )
         tensor = torch.empty_like(self._tensor, device=device or "cpu") if self.is_meta else self._tensor.detach()
         _fill(self.module, self.attribute, tensor, self.initializer)
@@ -342,5 +345,13 @@ def _compute_like_its_value(method: str) -> None:
 for _name in fx.graph.reflectable_magic_methods:
     _compute_like_its_value(f"__{_name.strip('_')}__")
     _compute_like_its_value(f"__r{_name.strip('_')}__")
-for _function in (operator.neg, operator.getitem, operator.lt, operator.le, operator.gt, operator.ge, operator.abs):
+for _function in (
+    operator.neg,
+    operator.getitem,
+    operator.lt,
+    operator.le,
+    operator.gt,
+    operator.ge,
+    operator.abs,
+):
     _compute_like_its_value(f"__{_function.__name__}__")

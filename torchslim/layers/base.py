@@ -62,7 +62,10 @@ class WeightedLayer(Layer):
 
 
 def make_normalizer(
-    function: Function | None, parameters: Mapping[str, Any] | None, shape: tuple[int | None, ...], **defaults: Any
+    function: Function | None,
+    parameters: Mapping[str, Any] | None,
+    shape: tuple[int | None, ...],
+    **defaults: Any,
 ) -> nn.Module | None:
     """The module of a `normalizer_fn`, for what flows into it.
 

@@ -11,7 +11,7 @@ from torch import nn
 from torchslim.arg_scope import add_arg_scope
 from torchslim.initializers import xavier_initializer, zeros_initializer
 from torchslim.layers.base import Function, WeightedLayer, check_choice, make_normalizer
-from torchslim.layers.incoming import Incoming
+from torchslim.layers.incoming import Incoming, scoped_data_format
 from torchslim.layers.layer import layer
 from torchslim.layers.padding import constant_pads, pad, same_pads, symmetric
 from torchslim.layers.utils import two_element_tuple
@@ -117,7 +117,7 @@ def convolution2d(
         >>> slim.conv2d(3, 8, [3, 3], normalizer_fn=slim.batch_norm).weight.shape
         torch.Size([8, 3, 3, 3])
     """
-    data_format = check_choice("conv2d", "data_format", data_format or "NCHW", ("NCHW", "NHWC"))
+    data_format = check_choice("conv2d", "data_format", data_format or scoped_data_format(), ("NCHW", "NHWC"))
     check_choice("conv2d", "padding", padding.upper() if isinstance(padding, str) else padding, ("SAME", "VALID"))
     inputs.check_rank("conv2d", (4,))
     kernel, strides, rates = (two_element_tuple(value) for value in (kernel_size, stride, rate))

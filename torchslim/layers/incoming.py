@@ -44,7 +44,8 @@ class Incoming:
         """What a Symbol or a tensor is to a layer."""
         shape = tuple(value.shape)
         if isinstance(value, torch.Tensor):
-            return cls(shape, image=shape[1:] if len(shape) == 4 and _scoped_format() == "NCHW" else None)
+            image = tuple(value.shape[1:]) if value.ndim == 4 and scoped_data_format() == "NCHW" else None
+            return cls(shape, image=image)
         return cls(shape, image=_flattened_image(value.owner, value.node))
 
     @property
@@ -81,7 +82,7 @@ def _flattened_image(graph: Graph, node: fx.Node) -> tuple[int, ...] | None:
     """`(C, H, W)`, if `node` is a flattened channels-first image (perhaps after dropout and the like)."""
     features: Any = None
     while True:
-        shape = getattr(Symbol(node, graph.recorder), "shape", ())
+        shape: tuple[Any, ...] = getattr(Symbol(node, graph.recorder), "shape", ())
         if len(shape) == 4 and None not in shape[1:]:
             count = torch.Size(shape[1:]).numel()
             return shape[1:] if features in (None, count) and _data_format(graph, node) == "NCHW" else None
@@ -101,15 +102,16 @@ def _data_format(graph: Graph, node: fx.Node) -> str:
         if hasattr(module, "data_format"):
             return str(module.data_format)  # type: ignore[union-attr]
         if node.target in ("permute", torch.permute):
-            order = node.args[1:] if len(node.args) > 2 else node.args[1]
-            if tuple(order) in _PERMUTED:  # type: ignore[arg-type]
-                return _PERMUTED[tuple(order)]  # type: ignore[arg-type, index]
+            order: Any = node.args[1:] if len(node.args) > 2 else node.args[1]
+            if (order := tuple(order)) in _PERMUTED:
+                return _PERMUTED[order]
         if not node.all_input_nodes:
             break
         node = node.all_input_nodes[0]
-    return _scoped_format()
+    return scoped_data_format()
 
 
-def _scoped_format() -> str:
+def scoped_data_format() -> str:
+    """What `data_format` is where nothing else says: `'NHWC'` if an arg_scope has it for any layer, else `'NCHW'`."""
     formats = [settings["data_format"].value for settings in current_arg_scope().values() if "data_format" in settings]
     return "NHWC" if "NHWC" in formats else "NCHW"

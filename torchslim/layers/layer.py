@@ -89,7 +89,12 @@ class _Call:
     """One call of a layer."""
 
     def __init__(
-        self, make: Callable[..., Any], bound: inspect.BoundArguments, added: list[str], default: str, variables: bool
+        self,
+        make: Callable[..., Any],
+        bound: inspect.BoundArguments,
+        added: list[str],
+        default: str,
+        variables: bool,
     ) -> None:
         self.make = make
         self.bound = bound
@@ -110,9 +115,7 @@ class _Call:
             )
         graph = inputs.owner if isinstance(inputs, Symbol) else get_default_graph()
         with _entered(graph), self._scope() as (scope, operations, reuse), graph.error_notes():
-            path = graph.add_layer(
-                scope, self._made_for(inputs), reuse=reuse, specification=self._specification()
-            )
+            path = graph.add_layer(scope, self._made_for(inputs), reuse=reuse, specification=self._specification())
             self._collect_variables(graph, path)
             outputs = self._apply(graph, path, inputs)
             if isinstance(outputs, Symbol):
@@ -132,7 +135,7 @@ class _Call:
         """Only makes the module."""
         arguments = {name: value for name, value in self.bound.arguments.items() if name not in self.added}
         arguments[next(iter(arguments))] = incoming
-        positional = inspect.BoundArguments(inspect.signature(self.make), arguments)  # type: ignore[arg-type]
+        positional = inspect.BoundArguments(inspect.signature(self.make), arguments)
         module = self.make(*positional.args, **positional.kwargs)
         if not isinstance(module, nn.Module):
             raise TypeError(f"layer {self.make.__name__}: the function must return an nn.Module. Got {module!r}.")
@@ -147,7 +150,9 @@ class _Call:
         with torch.device("meta"):
             module = self.module(incoming)
         # Only slim's own layers know how to fill what was made without memory.
-        known = {id(t) for m in module.modules() if isinstance(m, Layer) for t in (getattr(m, n) for n in m.initializers)}
+        known = {
+            id(t) for m in module.modules() if isinstance(m, Layer) for t in (getattr(m, n) for n in m.initializers)
+        }
         tensors = [*module.parameters(), *module.buffers()]
         return module if all(id(tensor) in known for tensor in tensors) else self.module(incoming)
 

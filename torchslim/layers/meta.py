@@ -108,8 +108,8 @@ def _modules(inputs: int | Incoming, layer: Callable[..., Any], named: list[Any]
         module = layer(inputs, *args, **{**kwargs, "scope": unit})
         if not isinstance(module, nn.Module):
             raise TypeError(
-                f"given a number of channels, every layer of a chain must give a module. Got {module!r} of {unit!r}: write "
-                "it with `slim.layer`, or give `repeat` a Symbol inside `slim.build`."
+                f"given a number of channels, every layer of a chain must give a module. Got {module!r} of {unit!r}: "
+                "write it with `slim.layer`, or give `repeat` a Symbol inside `slim.build`."
             )
         chain.add_module(unit, module)
         sizes = (getattr(module, name, None) for name in ("out_channels", "out_features"))

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional
 
 from torchslim.arg_scope import add_arg_scope
+from torchslim.graph import Layer
 from torchslim.initializers import ones_initializer, zeros_initializer
 from torchslim.layers.base import _IN_PLACE, Function, check_choice
-from torchslim.layers.incoming import Incoming
+from torchslim.layers.incoming import Incoming, scoped_data_format
 from torchslim.layers.layer import layer
-from torchslim.graph import Layer
 
 _TF_TO_TORCH = {
     "gamma": "weight",
@@ -30,8 +30,6 @@ class BatchNorm(Layer, nn.modules.batchnorm._BatchNorm):
     It updates its statistics itself while training; `is_training=False` keeps it at inference for good.
     """
 
-    slim_names: ClassVar[dict[str, str]] = {torch_name: name for name, torch_name in _TF_TO_TORCH.items()}
-
     def __init__(
         self,
         num_features: int,
@@ -44,13 +42,17 @@ class BatchNorm(Layer, nn.modules.batchnorm._BatchNorm):
         activation_fn: Function | None,
         biased: bool,
         channels_last: bool,
+        beta_first: bool,
     ) -> None:
         super().__init__(num_features, eps=epsilon, momentum=1 - decay, affine=True)
         if not scale:
-            self.weight = None
+            self.register_parameter("weight", None)
         if not center:
-            self.bias = None
+            self.register_parameter("bias", None)
         self.num_batches_tracked = None  # TF-Slim keeps no such count, and the moving averages do not need it
+        order = sorted(_TF_TO_TORCH) if beta_first else _TF_TO_TORCH
+        self.slim_names = {_TF_TO_TORCH[name]: name for name in order}
+        self.momentum: float
         self.is_training = is_training
         self.biased = biased
         self.channels_last = channels_last
@@ -76,7 +78,14 @@ class BatchNorm(Layer, nn.modules.batchnorm._BatchNorm):
             net = self._train_biased(net)
         else:
             net = functional.batch_norm(
-                net, self.running_mean, self.running_var, self.weight, self.bias, self.training, self.momentum, self.eps
+                net,
+                self.running_mean,
+                self.running_var,
+                self.weight,
+                self.bias,
+                self.training,
+                self.momentum,
+                self.eps,
             )
         if self.activation is not None:
             net = self.activation(net)
@@ -188,7 +197,7 @@ def batch_norm(
     ):
         if value is not None:
             raise ValueError(f"batch_norm: `{name}` is not available in this version. Got {value!r}; leave it out.")
-    data_format = check_choice("batch_norm", "data_format", data_format or "NCHW", ("NCHW", "NHWC"))
+    data_format = check_choice("batch_norm", "data_format", data_format or scoped_data_format(), ("NCHW", "NHWC"))
     if inputs.rank is not None and inputs.rank < 2:
         raise ValueError(f"batch_norm: `inputs` must have at least 2 dimensions. Got shape {inputs.shape}.")
     return _made(
@@ -205,6 +214,8 @@ def batch_norm(
         is_training=is_training,
         activation_fn=activation_fn,
         biased=inputs.rank == 3 if fused is None else not fused,
+        # TF-Slim makes beta first where its own code runs instead of TensorFlow's layer.
+        beta_first=fused is not False and (inputs.rank == 2 or updates_collections != "update_ops"),
     )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from torchslim.arg_scope import add_arg_scope
 from torchslim.layers.base import check_choice
-from torchslim.layers.incoming import Incoming
+from torchslim.layers.incoming import Incoming, scoped_data_format
 from torchslim.layers.layer import layer
 from torchslim.layers.padding import Pads, pad, same_pads
 from torchslim.layers.utils import two_element_tuple
@@ -43,7 +43,10 @@ class Pool2d(nn.Module):
             pads = same_pads(net.shape[2:], self.kernel_size, self.stride, (1, 1))
             if all(before == after for before, after in pads):
                 net = self.pool(net, [before for before, _ in pads], False)
-            elif all(before == 0 and (after == 0 or step > 1) for (before, after), step in zip(pads, self.stride, strict=True)):
+            elif all(
+                before == 0 and (after == 0 or step > 1)
+                for (before, after), step in zip(pads, self.stride, strict=True)
+            ):
                 net = self.pool(net, 0, True)  # rounding up adds what is missing behind, and does not count it
             else:
                 net = self.pool_padded(net, pads)
@@ -84,9 +87,15 @@ class AvgPool2d(Pool2d):
 
 
 def _pool(
-    op: str, module: type[Pool2d], inputs: Incoming, kernel_size: Any, stride: Any, padding: str, data_format: str | None
+    op: str,
+    module: type[Pool2d],
+    inputs: Incoming,
+    kernel_size: Any,
+    stride: Any,
+    padding: str,
+    data_format: str | None,
 ) -> Pool2d:
-    data_format = check_choice(op, "data_format", data_format or "NCHW", ("NCHW", "NHWC"))
+    data_format = check_choice(op, "data_format", data_format or scoped_data_format(), ("NCHW", "NHWC"))
     padding = check_choice(op, "padding", padding.upper() if isinstance(padding, str) else padding, ("SAME", "VALID"))
     inputs.check_rank(op, (4,))
     kernel = two_element_tuple(kernel_size)
@@ -94,8 +103,8 @@ def _pool(
         sizes = inputs.shape[2:] if data_format == "NCHW" else inputs.shape[1:3]
         if any(size is not None and window > size for size, window in zip(sizes, kernel, strict=True)):
             raise ValueError(
-                f"{op}: with `padding='VALID'` the window must fit into the input. Got `kernel_size` {list(kernel)} for an "
-                f"input of shape {inputs.shape}."
+                f"{op}: with `padding='VALID'` the window must fit the input. Got `kernel_size` {list(kernel)} for "
+                f"an input of shape {inputs.shape}."
             )
     return module(kernel, two_element_tuple(stride), padding, data_format)
 

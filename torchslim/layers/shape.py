@@ -66,7 +66,9 @@ class Dropout(nn.Dropout):
         """Computes the layer."""
         if self.noise_shape is None or not self.training:
             return functional.dropout(inputs, self.p, self.training)
-        shape = [size if wanted is None else wanted for size, wanted in zip(inputs.shape, self.noise_shape, strict=True)]
+        shape = [
+            size if wanted is None else wanted for size, wanted in zip(inputs.shape, self.noise_shape, strict=True)
+        ]
         return inputs * functional.dropout(inputs.new_ones(shape), self.p, True)
 
 

@@ -19,6 +19,8 @@ import torch
 from torch import nn
 from torch.utils._pytree import tree_map
 
+from torchslim.graph.devices import to_device
+
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -34,20 +36,11 @@ def resolve_device(device: str | torch.device = "auto") -> torch.device:
 
     Example:
         >>> resolve_device('/CPU:0'), resolve_device('meta')
-        (device(type='cpu'), device(type='meta'))
+        (device(type='cpu', index=0), device(type='meta'))
     """
     if isinstance(device, str) and device == "auto":
         return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
-    name = device
-    if isinstance(device, str) and "/" in device:
-        kind, _, index = device.rpartition("/")[2].lower().removeprefix("device:").partition(":")
-        name = "cpu" if kind == "cpu" else f"{kind.replace('gpu', 'cuda')}:{index or 0}"
-    try:
-        resolved = torch.device(name)
-    except RuntimeError as error:
-        raise ValueError(
-            f"device: use 'auto', 'cpu', 'cuda', 'cuda:1', '/CPU:0', '/gpu:0' or a torch.device. Got {device!r}."
-        ) from error
+    resolved = to_device(device)
     if resolved.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device: there is no CUDA device here. Got {device!r}. Use 'auto' or 'cpu'.")
     return resolved

@@ -10,8 +10,8 @@ import torch
 from torch import fx, nn
 
 from torchslim.graph import Graph, Symbol, Variable
-from torchslim.losses import add_n, get_regularization_losses
-from torchslim.regularizers import l2_loss
+from torchslim.losses import add_n
+from torchslim.regularizers import L2Regularizer, l2_loss
 from torchslim.variables import get_variables
 
 
@@ -54,18 +54,21 @@ class SymbolObjective(Objective):
 
 
 class FunctionObjective(Objective):
-    """A loss that is a Python function of the batch."""
+    """A loss that is a Python function of the batch, and the regularizers of `regularized`."""
 
-    def __init__(self, loss_fn: Callable[..., torch.Tensor], module: nn.Module, *, add_regularization_losses: bool) -> None:
-        super().__init__(module)
-        # Not registered as a submodule: a `loss_fn` that is a module itself is the one that is trained.
+    def __init__(
+        self, loss_fn: Callable[..., torch.Tensor], module: nn.Module, regularized: Sequence[Variable] = ()
+    ) -> None:
+        l2 = [variable for variable in regularized if isinstance(variable.regularizer, L2Regularizer)]
+        super().__init__(module, [(variable, variable.regularizer.scale) for variable in l2])
+        self.regularized = [variable for variable in regularized if variable not in l2]
+        # Not registered as a submodule: a `loss_fn` that is a module itself is `module`.
         self.__dict__["loss_fn"] = loss_fn
-        self.add_regularization_losses = add_regularization_losses
 
     def forward(self, *batch: Any) -> torch.Tensor:
-        """The loss function's value, and the module's regularization losses if asked for."""
+        """The sum of the function's value and the penalties that are left to autograd."""
         loss = self.loss_fn(*batch)
-        return add_n(loss, *get_regularization_losses(module=self.module)) if self.add_regularization_losses else loss
+        return add_n(loss, *(v.regularizer(v.tensor) for v in self.regularized)) if self.regularized else loss
 
 
 def objective_of_symbol(
@@ -101,10 +104,16 @@ def objective_of_function(
     loss_fn: Callable[..., torch.Tensor], module: nn.Module, add_regularization_losses: bool | None
 ) -> FunctionObjective:
     """Pairs a loss function with the module that it trains; the arguments are as in `objective_of_symbol`."""
-    regularized = [v.op.name for v in get_variables(module=module) if v.regularizer is not None]
+    regularized = [v for v in get_variables(module=module) if _penalizes(v)]
     if regularized and add_regularization_losses is None:
-        _warn_of_missing(regularized)
-    return FunctionObjective(loss_fn, module, add_regularization_losses=bool(add_regularization_losses))
+        _warn_of_missing([variable.op.name for variable in regularized])
+    return FunctionObjective(loss_fn, module, regularized if add_regularization_losses else ())
+
+
+def _penalizes(variable: Variable) -> bool:
+    """Whether the variable has a regularizer that gives a loss; one with the scale 0 gives None."""
+    meta = torch.empty(variable.shape, dtype=variable.dtype, device="meta")
+    return variable.regularizer is not None and variable.regularizer(meta) is not None
 
 
 def _terms(total_loss: Symbol) -> list[fx.Node]:

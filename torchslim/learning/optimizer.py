@@ -38,7 +38,6 @@ def make_optimizer(
             "Give a factory (`functools.partial(torch.optim.SGD, lr=0.01)`), which is called with the right ones, or "
             "say with `variables_to_train` which ones to train."
         )
-    align_state(made)
     return made
 
 

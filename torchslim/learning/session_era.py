@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from typing import Any
+
+from torchslim.variables import did_you_mean
 
 CREATE_TRAIN_OP = {
     "gate_gradients": "nothing: PyTorch computes all gradients before the update",
@@ -56,6 +57,4 @@ def refuse(function: str, given: Mapping[str, Any], replacements: Mapping[str, s
             raise TypeError(
                 f"{function}: `{name}` belongs to TensorFlow's sessions. Got {value!r}. Instead: {replacements[name]}."
             )
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f" Did you mean `{near[0]}`?" if near else f" It takes {', '.join(known)}."
-        raise TypeError(f"{function}: there is no argument `{name}`. Got {value!r}.{hint}")
+        raise TypeError(f"{function}: there is no argument `{name}`. Got {value!r}." + did_you_mean(name, list(known)))

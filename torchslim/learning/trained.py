@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import torch
 
 from torchslim.graph import Variable
+from torchslim.variables import did_you_mean
 
 
 def select_trained(variables: Sequence[Variable], variables_to_train: Sequence[Variable | str] | None) -> list[Variable]:
@@ -58,14 +58,17 @@ def find_variable(variables: Sequence[Variable], wanted: Any, argument: str) -> 
     if isinstance(wanted, str):
         found = [v for v in variables if wanted.removesuffix(":0") in (v.op.name, v.key)]
     elif isinstance(wanted, torch.Tensor):
-        found = [v for v in variables if getattr(v.module, v.attribute) is wanted]
+        found = [v for v in variables if tensor_of(v) is wanted]
     else:
         found = [v for v in variables if v.op.name == getattr(getattr(wanted, "op", None), "name", None)]
     if found:
         return found[0]
-    names = [variable.op.name for variable in variables]
-    near = difflib.get_close_matches(str(wanted), names, n=1)
     raise ValueError(
-        f"create_train_op: `{argument}` must name variables that the loss trains. Got {wanted!r}."
-        + (f" Did you mean {near[0]!r}?" if near else f" There are {names}.")
+        f"create_train_op: `{argument}` must name variables of the loss. Got {wanted!r}."
+        + did_you_mean(str(wanted), [variable.op.name for variable in variables])
     )
+
+
+def tensor_of(variable: Variable) -> torch.Tensor:
+    """The tensor of a variable as it is; `variable.tensor` would give it memory first."""
+    return getattr(variable.module, variable.attribute)

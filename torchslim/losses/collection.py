@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import operator
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -12,6 +12,7 @@ from torch.overrides import handle_torch_function, has_torch_function
 
 from torchslim.arg_scope import add_arg_scope
 from torchslim.graph import Symbol, get_default_graph, name_scope
+from torchslim.variables import get_variables
 
 LOSSES = "losses"
 REGULARIZATION_LOSSES = "regularization_losses"
@@ -78,8 +79,6 @@ def get_regularization_losses(
     """
     if module is None:
         return get_default_graph().get_collection(REGULARIZATION_LOSSES, scope)
-    from torchslim.variables import get_variables
-
     variables = [v for v in get_variables(scope, module=module) if v.regularizer is not None]
     losses = [variable.regularizer(variable.tensor) for variable in variables]
     return [loss for loss in losses if loss is not None]  # a regularizer with scale 0 gives None
@@ -113,10 +112,10 @@ def get_total_loss(add_regularization_losses: bool = True, name: str = "total_lo
             "first, or `slim.losses.add_loss`; losses of tensors you add yourself."
         )
     with name_scope(name):
-        return cast(Symbol, add_n(*losses))
+        return add_n(*losses)
 
 
-def add_n(*terms: torch.Tensor | Symbol) -> torch.Tensor:
+def add_n(*terms: Any) -> Any:
     """The sum of scalars, recorded as one node, so that a train step can see what its loss is made of.
 
     Args:

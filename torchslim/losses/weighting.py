@@ -47,10 +47,11 @@ def _record(loss: Callable[..., Any], call: inspect.BoundArguments, default_scop
     # A Variable stands for a Symbol (or, on a built module, for a tensor).
     call.arguments = {name: v.value if isinstance(v, Variable) else v for name, v in call.arguments.items()}
     scope = call.arguments.pop("scope", None)
-    if not has_torch_function(call.args):
-        return loss(*call.args)
+    values = (*call.args, *call.kwargs.values())
+    if not has_torch_function(values):
+        return loss(*call.args, **call.kwargs)
     with name_scope(scope, default_scope) as path:
-        result = handle_torch_function(loss, call.args, *call.args)
+        result = handle_torch_function(loss, values, *call.args, **call.kwargs)
     if isinstance(result, Symbol):
         result.aliases.append(path.rstrip("/"))
         add_loss(result)

@@ -26,6 +26,8 @@ class MetricUpdate(nn.Module):
         metric: the metric. It is no submodule: it belongs to the evaluation, not to the model's parameters.
     """
 
+    metric: Metric
+
     def __init__(self, metric: Metric) -> None:
         super().__init__()
         self.__dict__["metric"] = metric
@@ -46,6 +48,9 @@ class MetricValue(nn.Module):
         metric: the metric; no submodule, as in `MetricUpdate`.
         example: a `meta` tensor like its value.
     """
+
+    metric: Metric
+    example: torch.Tensor
 
     def __init__(self, metric: Metric, example: torch.Tensor) -> None:
         super().__init__()
@@ -190,8 +195,8 @@ def _pair(given: Any) -> Pair:
         # they mean.
         from torchslim.metrics.means import streaming_accuracy
 
-        inputs = fx.map_arg(given.node.args, lambda node: Symbol(node, given.tracer))
-        given = streaming_accuracy(*inputs)
+        inputs = [Symbol(arg, given.tracer) if isinstance(arg, fx.Node) else arg for arg in given.node.args]
+        given = streaming_accuracy(*inputs)  # type: ignore[arg-type]
     if not isinstance(given, tuple | list) or len(given) != 2:
         raise ValueError(f"aggregate_metrics: each metric must be a pair (value, update). Got {given!r}.")
     return given[0], given[1]

@@ -52,7 +52,7 @@ class VOCAveragePrecision(Metric):
     higher_is_better = True
     plot_lower_bound = 0.0
     plot_upper_bound = 1.0
-    seen: list[torch.Tensor] | torch.Tensor
+    seen: list[torch.Tensor]
 
     def __init__(
         self,

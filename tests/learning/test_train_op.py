@@ -1,0 +1,495 @@
+"""One training step, against PyTorch's own autograd and optimizers."""
+
+from __future__ import annotations
+
+import copy
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+import torchslim as slim
+from torchslim.learning import TrainOp, create_train_op
+
+SGD = functools.partial(torch.optim.SGD, lr=0.1, momentum=0.9)
+BATCH = torch.randn(4, 3), torch.randn(4, 2)
+
+
+def mlp() -> nn.Sequential:
+    return nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 2))
+
+
+def op_of(module: nn.Module, optimizer: Any = SGD, **kwargs: Any) -> TrainOp:
+    return create_train_op(lambda x, y: (module(x) - y).square().mean(), optimizer, module=module, **kwargs)
+
+
+def symbol_loss(
+    scales: tuple[float, float] = (0.1, 0.3), regularizer: Any = slim.l2_regularizer, **kwargs: Any
+) -> tuple[slim.Symbol, slim.Graph]:
+    """A net of two layers with a regularizer each, in the current graph."""
+    x, y = slim.placeholder((None, 3), name="x"), slim.placeholder((None, 2), name="y")
+    net = slim.fully_connected(x, 5, activation_fn=torch.tanh, weights_regularizer=regularizer(scales[0]), scope="fc1")
+    net = slim.fully_connected(net, 2, activation_fn=None, weights_regularizer=regularizer(scales[1]), scope="fc2")
+    slim.losses.mean_squared_error(net, y)
+    return slim.losses.get_total_loss(**kwargs), slim.get_default_graph()
+
+
+class NoSynchronisation(TorchDispatchMode):
+    """Fails at whatever would have to wait for an accelerator."""
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = str(function)
+        assert not any(word in name for word in ("_local_scalar_dense", "nonzero", "is_nonzero", "equal.")), name
+        return function(*args, **(kwargs or {}))
+
+
+# Numbers
+
+
+def test_steps_equal_a_hand_written_loop_bit_for_bit() -> None:
+    ours, theirs = (module := mlp()), copy.deepcopy(module)
+    train_op, optimizer = op_of(ours), SGD(theirs.parameters(), fused=True)
+    for _ in range(5):
+        optimizer.zero_grad()
+        loss = (theirs(BATCH[0]) - BATCH[1]).square().mean()
+        loss.backward()
+        optimizer.step()
+        assert train_op(*BATCH).equal(loss.detach())
+    assert all(a.equal(b) for a, b in zip(ours.parameters(), theirs.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("kwargs", [{}, {"clip_gradient_norm": 0.05}, {"gradient_multipliers": {"fc1/weights": 3.0}}])
+def test_l2_equals_autograd(kwargs: dict[str, Any]) -> None:
+    """The same graph once with the L2 terms taken out, once with all left to autograd."""
+    losses = []
+    for hidden in (False, True):
+        torch.manual_seed(1)
+        with slim.Graph() as graph:
+            total, _ = symbol_loss()
+            train_op = create_train_op(total * 1 if hidden else total, SGD, **kwargs)
+        assert len(train_op.objective.l2) == (0 if hidden else 2)
+        losses.append([train_op(*BATCH) for _ in range(5)])
+        losses[-1] += [variable.tensor.detach() for variable in slim.get_trainable_variables(module=graph)]
+    for a, b in zip(*losses, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-7)
+
+
+def test_step_fn_leaves_the_value_of_l2_out() -> None:
+    total, graph = symbol_loss()
+    train_op = create_train_op(total, SGD)
+    train_op.prepare()
+    weights = [v.tensor.detach().clone() for v in slim.get_variables(suffix="weights")]
+    expected = sum(scale * w.square().sum() / 2 for scale, w in zip((0.1, 0.3), weights, strict=True))
+    torch.testing.assert_close(train_op.l2_value(), expected)
+    whole = graph.run(total, dict(zip(train_op.objective.inputs, BATCH, strict=True)))
+    torch.testing.assert_close(train_op.step_fn(*BATCH) + expected, whole)
+
+
+def test_l1_goes_through_autograd() -> None:
+    total, graph = symbol_loss(regularizer=slim.l1_regularizer)
+    train_op = create_train_op(total, SGD)
+    assert train_op.objective.l2 == []
+    train_op.prepare()
+    whole = graph.run(total, dict(zip(train_op.objective.inputs, BATCH, strict=True)))
+    torch.testing.assert_close(train_op(*BATCH), whole)
+
+
+def test_l2_of_a_frozen_variable_has_a_value_and_no_gradient() -> None:
+    total, graph = symbol_loss()
+    train_op = create_train_op(total, SGD, variables_to_train=["fc2/weights"])
+    train_op.prepare()
+    before = {v.op.name: v.tensor.detach().clone() for v in slim.get_trainable_variables()}
+    whole = graph.run(total, dict(zip(train_op.objective.inputs, BATCH, strict=True)))
+    torch.testing.assert_close(train_op(*BATCH), whole)
+    changed = [v.op.name for v in slim.get_trainable_variables() if not v.tensor.equal(before[v.op.name])]
+    assert changed == ["fc2/weights"]
+
+
+def test_l2_of_a_weight_that_the_data_terms_do_not_reach() -> None:
+    x = slim.placeholder((None, 3), name="x")
+    slim.fully_connected(x, 2, weights_regularizer=slim.l2_regularizer(0.5), scope="aside")
+    slim.losses.add_loss(slim.fully_connected(x, 2, scope="used").square().mean())
+    train_op = create_train_op(slim.losses.get_total_loss(), functools.partial(torch.optim.SGD, lr=1.0))
+    train_op.prepare()
+    aside = slim.get_unique_variable("aside/weights").tensor
+    before = aside.detach().clone()
+    train_op(torch.ones(4, 3))
+    torch.testing.assert_close(aside.detach(), before * 0.5)
+
+
+def test_one_weight_with_two_l2_terms() -> None:
+    x = slim.placeholder((None, 3), name="x")
+    net = slim.fully_connected(x, 2, weights_regularizer=slim.l2_regularizer(0.25), scope="fc")
+    slim.losses.add_loss(net.sum() * 0)
+    penalty = slim.get_default_graph().get_collection("regularization_losses")[0]
+    train_op = create_train_op(slim.losses.add_n(net.sum() * 0, penalty, penalty), functools.partial(torch.optim.SGD, lr=1.0))
+    weights = slim.get_unique_variable("fc/weights").tensor
+    before = weights.detach().clone()
+    torch.testing.assert_close(train_op(torch.zeros(1, 3)), before.square().sum() * 0.25)
+    torch.testing.assert_close(weights.detach(), before * 0.5)
+
+
+@pytest.mark.parametrize("scale", [2.0, torch.tensor([1.0, 2.0, 3.0])])
+def test_multipliers_and_clipping_come_in_this_order(scale: Any) -> None:
+    module = nn.Linear(3, 1, bias=False)
+    x = torch.randn(4, 3)
+    train_op = create_train_op(
+        lambda batch: module(batch).sum(),
+        functools.partial(torch.optim.SGD, lr=1.0),
+        module=module,
+        gradient_multipliers={"weights": scale},
+        clip_gradient_norm=1.0,
+    )
+    before, gradient = module.weight.detach().clone(), x.sum(0) * scale
+    train_op(x)
+    torch.testing.assert_close(module.weight.detach(), before - gradient / max(gradient.norm(), 1.0))
+
+
+def test_fused_optimizers_walk_in_the_layout_of_the_kernels() -> None:
+    """PyTorch's fused CPU kernels pair up wrong elements where a state lies otherwise than its parameter."""
+    results = []
+    for channels_last in (False, True):
+        torch.manual_seed(0)
+        module = nn.Conv2d(3, 4, 3)
+        train_op = create_train_op(lambda x: module(x).square().mean(), SGD, module=module)  # noqa: B023
+        train_op.prepare(channels_last=channels_last)
+        x = torch.randn(2, 3, 8, 8)
+        for _ in range(3):
+            train_op(x)
+            state = {key: value for key, value in train_op.state_dict()["optimizer"].items()}
+            state["state"] = {
+                i: {name: value.clone(memory_format=torch.contiguous_format) for name, value in slots.items()}
+                for i, slots in state["state"].items()
+            }
+            train_op.load_state_dict({"optimizer": state, "scaler": {}}, train_op.global_step)
+        assert train_op.optimizer.defaults["fused"]
+        results.append(module.weight.detach())
+    assert results[1].is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(*results)
+
+
+def test_bf16_computes_in_bf16_and_keeps_float32() -> None:
+    seen = []
+    module = mlp()
+    module[0].register_forward_hook(lambda *args: seen.append(args[2].dtype))
+    train_op = op_of(module)
+    train_op.prepare(torch.device("cpu"), torch.bfloat16)
+    loss = train_op(*BATCH)
+    assert seen == [torch.bfloat16]
+    assert {p.dtype for p in module.parameters()} == {p.grad.dtype for p in module.parameters()} == {torch.float32}
+    assert loss.dtype == torch.float32
+
+
+def test_compiled_step_equals_the_plain_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager", fullgraph=True))
+    results = []
+    for compiled in (False, True):
+        torch.manual_seed(3)
+        with slim.Graph():
+            total, _ = symbol_loss()
+            train_op = create_train_op(total, SGD, variables_to_train=["fc2/weights"])
+        train_op.prepare(compile=compiled)
+        results.append(torch.stack([train_op(*BATCH) for _ in range(3)]))
+    torch.testing.assert_close(*results)
+
+
+# What is trained
+
+
+def test_others_are_frozen_during_the_step_only() -> None:
+    module = mlp()
+    seen = []
+    module[0].register_forward_hook(lambda *args: seen.append(module[0].weight.requires_grad))
+    train_op = op_of(module, variables_to_train=["2/weights"])
+    before = copy.deepcopy(module.state_dict())
+    train_op(*BATCH)
+    assert seen == [False]
+    assert all(parameter.requires_grad for parameter in module.parameters())
+    assert [name for name, value in module.state_dict().items() if not value.equal(before[name])] == ["2.weight"]
+
+
+def test_two_train_ops_take_turns_on_one_module() -> None:
+    module = mlp()
+    first, second = op_of(module, variables_to_train=["0/weights"]), op_of(module, variables_to_train=["2/weights"])
+    for train_op, key in ((first, "0.weight"), (second, "2.weight"), (first, "0.weight")):
+        before = copy.deepcopy(module.state_dict())
+        train_op(*BATCH)
+        assert [name for name, value in module.state_dict().items() if not value.equal(before[name])] == [key]
+
+
+def test_variables_may_be_given_as_variables_names_or_keys() -> None:
+    total, _ = symbol_loss()
+    variable = slim.get_unique_variable("fc1/biases")
+    train_op = create_train_op(total, SGD, variables_to_train=[variable, "fc2/biases:0", "fc2.weight"])
+    assert [v.op.name for v in train_op.trained] == ["fc1/biases", "fc2/biases", "fc2/weights"]
+
+
+def test_only_what_the_loss_depends_on_is_trained() -> None:
+    total, _ = symbol_loss()
+    slim.fully_connected(slim.placeholder((None, 3), name="z"), 2, scope="elsewhere")
+    names = [v.op.name for v in create_train_op(total, SGD).trained]
+    assert names == ["fc1/weights", "fc1/biases", "fc2/weights", "fc2/biases"]
+
+
+def test_ready_optimizer() -> None:
+    module = mlp()
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
+    train_op = op_of(module, optimizer, variables_to_train=["2/weights"])
+    train_op(*BATCH)
+    assert train_op.optimizer is optimizer
+    head_only = torch.optim.SGD(module[2].parameters(), lr=0.1)
+    with pytest.raises(ValueError, match=r"Got one that lacks \['0/weights', '0/biases'\]"):
+        op_of(module, head_only)(*BATCH)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "fused"),
+    [
+        (SGD, True),
+        (torch.optim.Adam, True),
+        (functools.partial(torch.optim.SGD, lr=0.1, fused=False), False),
+        (functools.partial(torch.optim.SGD, lr=0.1, foreach=True), None),
+        (lambda parameters: torch.optim.SGD(parameters, lr=0.1), None),
+        (functools.partial(torch.optim.Adam, differentiable=True), None),
+    ],
+)
+def test_fused_unless_chosen_otherwise(optimizer: Any, fused: bool | None) -> None:
+    train_op = op_of(mlp(), optimizer)
+    train_op.prepare()
+    assert train_op.optimizer.defaults["fused"] is fused
+
+
+def test_module_in_eval_mode_is_put_into_train_mode() -> None:
+    module = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2)).eval()
+    op_of(module)(*BATCH)
+    assert module[1].training
+    module[1].eval()  # what the user freezes within a module in train mode stays so
+    op_of(module)(*BATCH)
+    assert not module[1].training
+
+
+def test_update_ops_are_computed_in_every_step() -> None:
+    total, graph = symbol_loss()
+    calls = []
+
+    class Count(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if not x.is_meta:
+                calls.append(len(x))
+            return x.sum()
+
+    update = graph.call_module("count", Count(), slim.placeholder((None, 3), name="z"))
+    graph.add_to_collection("update_ops", update)
+    train_op = create_train_op(total, SGD)
+    assert [symbol.name for symbol in train_op.objective.inputs] == ["x", "y", "z"]
+    train_op(*BATCH, torch.ones(7, 3))
+    assert calls == [7]
+    assert len(create_train_op(total, SGD, update_ops=[]).objective.inputs) == 2
+
+
+# The global step
+
+
+def test_global_step_is_kept_in_step() -> None:
+    total, _ = symbol_loss()
+    step = slim.get_or_create_global_step()
+    step.assign(torch.tensor(5))
+    train_op = create_train_op(total, SGD)
+    train_op(*BATCH)
+    train_op(*BATCH)
+    assert int(step.tensor) == train_op.global_step == 7
+
+
+def test_no_global_step_variable() -> None:
+    total, _ = symbol_loss()
+    train_op = create_train_op(total, SGD, global_step=None)
+    train_op(*BATCH)
+    assert slim.get_global_step() is None
+    assert train_op.global_step == 1
+    with pytest.raises(TypeError, match="fc1/weights"):
+        create_train_op(total, SGD, global_step=slim.get_unique_variable("fc1/weights"))
+
+
+# Not finite
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_loss_that_is_not_finite_stops_before_the_update(bad: float) -> None:
+    module = mlp()
+    train_op = op_of(module)
+    train_op(*BATCH)
+    before = copy.deepcopy(module.state_dict())
+    with pytest.raises(FloatingPointError, match=f"the loss is {bad} at step 1"):
+        train_op(BATCH[0], BATCH[1] + bad)
+    assert all(value.equal(before[name]) for name, value in module.state_dict().items())
+    unchecked = op_of(mlp(), check_numerics=False)
+    assert not unchecked(BATCH[0], BATCH[1] + bad).isfinite()
+
+
+@pytest.fixture
+def like_on_cuda() -> Iterator[TrainOp]:
+    """A prepared train op with everything on, that takes its tensors for those of an accelerator."""
+    total, _ = symbol_loss()
+    train_op = create_train_op(total, SGD, clip_gradient_norm=1.0, gradient_multipliers={"fc1/weights": 2.0})
+    train_op.prepare()
+    train_op.device = torch.device("cuda")
+    return train_op
+
+
+def test_elsewhere_the_flag_waits_and_names_the_first_bad_step(like_on_cuda: TrainOp) -> None:
+    like_on_cuda.step_fn(*BATCH)
+    like_on_cuda.check_finite()
+    like_on_cuda.step_fn(BATCH[0] * float("nan"), BATCH[1])
+    like_on_cuda.step_fn(*BATCH)
+    with pytest.raises(FloatingPointError, match="not finite at step 1"):
+        like_on_cuda.check_finite()
+
+
+def test_a_step_does_not_wait_for_the_device(like_on_cuda: TrainOp) -> None:
+    with NoSynchronisation():
+        like_on_cuda.step_fn(*BATCH)
+        like_on_cuda.l2_value()
+
+
+def test_step_on_meta_tensors() -> None:
+    """`meta` tensors have no values: whatever reads one, or makes a tensor on the host, fails."""
+    total, _ = symbol_loss()
+    train_op = create_train_op(total, SGD, clip_gradient_norm=1.0, gradient_multipliers={"fc1/weights": 2.0})
+    train_op.prepare(torch.device("meta"))
+    loss = train_op(*(tensor.to("meta") for tensor in BATCH))
+    assert loss.is_meta
+    assert all(variable.is_meta for variable in train_op.trained)
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_step_on_cuda(dtype: torch.dtype) -> None:
+    total, _ = symbol_loss()
+    train_op = create_train_op(total, SGD)
+    train_op.prepare(torch.device("cuda"), dtype)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        batch = [tensor.cuda(non_blocking=True) for tensor in BATCH]
+        losses = [train_op.step_fn(*batch) for _ in range(20)]
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert losses[-1] < losses[0]
+
+
+# Regularizers that would be forgotten
+
+
+def test_regularizers_left_out_of_the_loss_are_named() -> None:
+    total, _ = symbol_loss(add_regularization_losses=False)
+    with pytest.warns(UserWarning, match="2 variables are not in the loss that is trained: fc1/weights, fc2/weights"):
+        assert create_train_op(total, SGD).objective.l2 == []
+    assert create_train_op(total, SGD, add_regularization_losses=False).objective.l2 == []
+    added = create_train_op(total, SGD, add_regularization_losses=True)
+    assert [(v.op.name, scale) for v, scale in added.objective.l2] == [("fc1/weights", 0.1), ("fc2/weights", 0.3)]
+
+
+def test_hand_made_sum_with_one_regularizer() -> None:
+    symbol_loss()
+    first, _ = slim.losses.get_regularization_losses()
+    with pytest.warns(UserWarning, match="1 variables are not in the loss that is trained: fc2/weights"):
+        create_train_op(slim.losses.get_losses()[0] + first, SGD)
+
+
+@pytest.mark.parametrize("regularizer", [slim.l1_regularizer, slim.l2_regularizer])
+def test_regularizers_of_a_module(regularizer: Any) -> None:
+    module = slim.fully_connected(3, 2, activation_fn=None, weights_regularizer=regularizer(0.5), scope="fc")
+
+    def loss_fn(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return (module(x) - y).square().mean()
+
+    with pytest.warns(UserWarning, match="weights"):
+        create_train_op(loss_fn, SGD, module=module)
+    expected = loss_fn(*BATCH) + sum(slim.losses.get_regularization_losses(module=module))
+    gradients = torch.autograd.grad(expected, list(module.parameters()))
+    before = [parameter.detach().clone() for parameter in module.parameters()]
+    train_op = create_train_op(
+        loss_fn, functools.partial(torch.optim.SGD, lr=1.0), module=module, add_regularization_losses=True
+    )
+    torch.testing.assert_close(train_op(*BATCH), expected.detach())
+    for parameter, start, gradient in zip(module.parameters(), before, gradients, strict=True):
+        torch.testing.assert_close(parameter.detach(), start - gradient)
+
+
+def test_regularizer_of_scale_zero_is_none() -> None:
+    module = slim.fully_connected(3, 2, weights_regularizer=slim.l2_regularizer(0.0), scope="fc")
+    create_train_op(lambda x: module(x).sum(), SGD, module=module)
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"gate_gradients": 1}, "`gate_gradients` belongs to TensorFlow's sessions. Got 1"),
+        ({"aggregation_method": 2}, "`aggregation_method` belongs to TensorFlow's sessions. Got 2"),
+        ({"colocate_gradients_with_ops": True}, "Instead: nothing: gradients live"),
+        ({"clip_gradient_norms": 1.0}, "no argument `clip_gradient_norms`. Got 1.0. Did you mean 'clip_gradient_norm'"),
+    ],
+)
+def test_arguments_that_are_not_taken(kwargs: dict[str, Any], message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        op_of(mlp(), **kwargs)
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"clip_gradient_norm": -1.0}, "`clip_gradient_norm` must be 0 .off. or above. Got -1.0"),
+        ({"variables_to_train": []}, r"`variables_to_train` must name at least one variable. Got \[\]"),
+        ({"variables_to_train": ["0/weight"]}, "Got '0/weight'. Did you mean '0/weights'"),
+        ({"gradient_multipliers": {"fc9/weights": 2.0}}, "`gradient_multipliers` must name .* Got 'fc9/weights'"),
+        (
+            {"variables_to_train": ["0/weights"], "gradient_multipliers": {"2/weights": 2.0}},
+            "`gradient_multipliers` must name .* Got '2/weights'",
+        ),
+    ],
+)
+def test_values_that_are_not_taken(kwargs: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        op_of(mlp(), **kwargs)
+
+
+def test_fixed_variables_cannot_be_trained() -> None:
+    module = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
+    with pytest.raises(ValueError, match=r"must be trainable. Got \['1/moving_mean'\]"):
+        op_of(module, variables_to_train=["1/moving_mean"])
+
+
+def test_losses_that_are_not_taken() -> None:
+    x = slim.placeholder((None, 3), name="x")
+    net = slim.fully_connected(x, 2)
+    with pytest.raises(ValueError, match=r"must be a scalar. Got shape \(None, 2\)"):
+        create_train_op(net, SGD)
+    with pytest.raises(TypeError, match="`module` goes with a Python loss function.* Got Linear"):
+        create_train_op(net.sum(), SGD, module=nn.Linear(1, 1))
+    with pytest.raises(TypeError, match="module=None"):
+        create_train_op(lambda batch: batch, SGD)
+    with pytest.raises(TypeError, match="Got 'sgd'"):
+        create_train_op(net.sum(), "sgd").prepare()
+    with pytest.raises(TypeError, match=r"Got \[\]"):
+        create_train_op(net.sum(), lambda parameters: []).prepare()
+
+
+def test_a_module_may_be_the_loss() -> None:
+    class Loss(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = nn.Linear(3, 2)
+
+        def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+            return (self.net(x) - y).square().mean()
+
+    train_op = create_train_op(Loss(), SGD)
+    assert train_op(*BATCH) > train_op(*BATCH)
+    assert list(train_op.tensors()) == ["net.weight", "net.bias"]

@@ -1,0 +1,433 @@
+"""The loop: steps, logs, checkpoints, resuming, interruptions."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import math
+import os
+import resource
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import torchslim as slim
+from torchslim.checkpoints import latest_checkpoint, load_checkpoint
+from torchslim.learning import TrainOp, create_train_op, train, train_step
+from torchslim.learning import training as training_module
+
+SGD = functools.partial(torch.optim.SGD, lr=0.05, momentum=0.9)
+DATA = TensorDataset(torch.randn(20, 3, generator=torch.Generator().manual_seed(0)), torch.ones(20, 2))
+QUIET: dict[str, Any] = {"log_every_n_steps": 0, "save_summaries_secs": 0, "device": "cpu", "precision": "fp32"}
+
+
+def new_op(optimizer: Any = SGD, dropout: float = 0.5, **kwargs: Any) -> TrainOp:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.Dropout(dropout), nn.Linear(8, 2))
+    return create_train_op(lambda x, y: (net(x) - y).square().mean(), optimizer, module=net, **kwargs)
+
+
+def loader() -> DataLoader[Any]:
+    return DataLoader(DATA, batch_size=6, shuffle=True)
+
+
+def weights(train_op: TrainOp) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in train_op.tensors().items()}
+
+
+def assert_same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> None:
+    assert first.keys() == second.keys()
+    assert [name for name in first if not first[name].equal(second[name])] == []
+
+
+def checkpoints_in(logdir: Path) -> list[str]:
+    return sorted(path.name for path in logdir.glob("model.ckpt*"))
+
+
+def graph_op(scope: str = "fc", **kwargs: Any) -> tuple[TrainOp, slim.Graph]:
+    """A train op on a graph that is fed with 20 examples in batches of 6."""
+    with slim.Graph() as graph:
+        torch.manual_seed(1)
+        images, labels = slim.data.batch(DATA, 6, shuffle=True, seed=4, names=['images', 'labels'])
+        net = slim.dropout(images, 0.8)
+        net = slim.fully_connected(
+            net, 2, activation_fn=None, weights_regularizer=slim.l2_regularizer(0.1), scope=scope
+        )
+        slim.losses.mean_squared_error(net, labels)
+        return create_train_op(slim.losses.get_total_loss(), SGD, **kwargs), graph
+
+
+# Steps
+
+
+def test_equals_a_hand_written_loop() -> None:
+    train_op, reference = new_op(dropout=0.0), new_op(dropout=0.0)
+    batches = list(DataLoader(DATA, batch_size=6))
+    last = train(train_op, None, batches=batches, number_of_steps=10, **QUIET)
+    losses = [float(reference(*batches[i % 4])) for i in range(10)]
+    assert last == losses[-1]
+    assert_same(weights(train_op), weights(reference))
+
+
+def test_last_loss_has_its_l2_value() -> None:
+    train_op, _ = graph_op()
+    losses = []
+
+    def note(train_op: TrainOp, batch: Any, *, should_log: bool) -> tuple[torch.Tensor, bool]:
+        loss, stop = train_step(train_op, batch, should_log=True)
+        losses.append(float(loss))
+        return loss, stop
+
+    assert train(train_op, None, note, number_of_steps=5, **QUIET) == losses[-1]
+    again, _ = graph_op()
+    assert train(again, None, number_of_steps=5, **QUIET) == losses[-1]
+
+
+def test_a_step_function_may_stop() -> None:
+    def until_three(train_op: TrainOp, batch: Any, *, should_log: bool) -> tuple[torch.Tensor, bool]:
+        loss, _ = train_step(train_op, batch, should_log=should_log)
+        return loss, train_op.global_step == 3
+
+    train_op, _ = graph_op()
+    assert math.isfinite(train(train_op, None, until_three, **QUIET))
+    assert train_op.global_step == 3
+
+
+def test_only_steps_that_are_looked_at_wait_for_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked = []
+    monkeypatch.setattr(TrainOp, "__call__", lambda self, *batch: looked.append(self.global_step + 1) or self.step_fn(*batch))
+    train_op, _ = graph_op()
+    train(train_op, None, number_of_steps=23, **{**QUIET, "log_every_n_steps": 10})
+    assert looked == [10, 20, 23]
+
+
+def test_it_can_be_called_again() -> None:
+    train_op, graph = graph_op()
+    train(train_op, None, number_of_steps=3, **QUIET)
+    train(train_op, None, number_of_steps=5, **QUIET)
+    step = slim.get_global_step(graph)
+    assert step is not None
+    assert int(step.tensor) == train_op.global_step == 5
+
+
+# Resuming
+
+
+@pytest.mark.parametrize("stops", [(7,), (1, 4, 8, 13)])
+@pytest.mark.parametrize("kind", ["function", "graph"])
+def test_stopped_and_resumed_equals_straight(tmp_path: Path, kind: str, stops: tuple[int, ...]) -> None:
+    def start() -> tuple[TrainOp, dict[str, Any]]:
+        return (new_op(), {"batches": loader()}) if kind == "function" else (graph_op()[0], {})
+
+    straight, kwargs = start()
+    torch.manual_seed(9)
+    expected = train(straight, None, number_of_steps=20, **kwargs, **QUIET)
+    train_op, kwargs = start()
+    torch.manual_seed(9)
+    for stop in stops:
+        train(train_op, tmp_path, number_of_steps=stop, **kwargs, **QUIET)
+        train_op, kwargs = start()
+        torch.manual_seed(stop)
+    assert train(train_op, tmp_path, number_of_steps=20, **kwargs, **QUIET) == expected
+    assert_same(weights(train_op), weights(straight))
+    for ours, theirs in zip(
+        train_op.optimizer.state.values(), straight.optimizer.state.values(), strict=True
+    ):
+        assert ours["momentum_buffer"].equal(theirs["momentum_buffer"])
+
+
+def test_resuming_says_from_what_and_leaves_init_fn_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    calls = []
+    train(graph_op()[0], tmp_path, number_of_steps=3, init_fn=lambda: calls.append(1), **QUIET)
+    assert calls == [1]
+    caplog.clear()
+    train(graph_op()[0], tmp_path, number_of_steps=4, init_fn=lambda: calls.append(2), **QUIET)
+    assert calls == [1]
+    path = tmp_path / "model.ckpt-3.safetensors"
+    assert caplog.messages[0] == f"resumed from {path} at global step 3; init_fn was not run"
+
+
+def test_nothing_is_initialised_that_is_restored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train(graph_op()[0], tmp_path, number_of_steps=3, **QUIET)
+    initialised = []
+    monkeypatch.setattr(slim.Variable, "initialize", lambda self, device: initialised.append(self.op.name))
+    train(graph_op()[0], tmp_path, number_of_steps=4, **QUIET)
+    assert initialised == []
+
+
+def test_init_fn_comes_before_initialisation() -> None:
+    train_op, graph = graph_op()
+    kernel = slim.get_unique_variable("fc/weights", module=graph)
+
+    def init_fn() -> None:
+        assert kernel.is_meta
+        kernel.assign(torch.full((2, 3), 0.5))
+
+    def look(train_op: TrainOp, batch: Any, *, should_log: bool) -> tuple[torch.Tensor, bool]:
+        assert kernel.tensor.eq(0.5).all()
+        assert train_op.optimizer.param_groups[0]["params"][0] is kernel.tensor
+        return train_step(train_op, batch)
+
+    train(train_op, None, look, number_of_steps=1, init_fn=init_fn, **QUIET)
+    assert not kernel.tensor.eq(0.5).any()
+
+
+def test_number_of_steps_that_are_done_already(tmp_path: Path) -> None:
+    expected = train(graph_op()[0], tmp_path, number_of_steps=5, **QUIET)
+    train_op, _ = graph_op()
+    assert train(train_op, tmp_path, number_of_steps=3, **QUIET) == expected
+    assert train_op.global_step == 5
+    assert checkpoints_in(tmp_path) == ["model.ckpt-5.safetensors"]
+
+
+def test_checkpoint_of_another_model(tmp_path: Path) -> None:
+    train(graph_op()[0], tmp_path, number_of_steps=1, **QUIET)
+    with pytest.raises(ValueError, match="another model: other.weight is not in it; other.bias is not in it; fc.weight is in"):
+        train(graph_op("other")[0], tmp_path, number_of_steps=2, **QUIET)
+
+
+def test_channels_last_and_bf16_resume_alike(tmp_path: Path) -> None:
+    images = torch.randn(8, 3, 8, 8)
+
+    def start() -> TrainOp:
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 3))
+        return create_train_op(lambda x: (net(x) - 1).square().mean(), SGD, module=net)
+
+    kwargs = {**QUIET, "precision": "bf16", "channels_last": True, "batches": images.split(2)}
+    straight, resumed = start(), start()
+    expected = train(straight, None, number_of_steps=6, **kwargs)
+    train(resumed, tmp_path, number_of_steps=3, **kwargs)
+    resumed = start()
+    assert train(resumed, tmp_path, number_of_steps=6, **kwargs) == expected
+    assert_same(weights(resumed), weights(straight))
+    assert all(p.is_contiguous(memory_format=torch.channels_last) for p in resumed.objective.parameters() if p.ndim == 4)
+
+
+# Checkpoints
+
+
+def test_what_is_kept(tmp_path: Path) -> None:
+    train_op, _ = graph_op()
+    train(train_op, tmp_path, number_of_steps=8, save_interval_secs=1e-9, max_to_keep=3, **QUIET)
+    assert checkpoints_in(tmp_path) == [f"model.ckpt-{n}.safetensors" for n in (6, 7, 8)]
+    state = load_checkpoint(latest_checkpoint(tmp_path))
+    assert set(state["model"]) == {"fc.weight", "fc.bias", "global_step"}
+    assert state["global_step"] == int(state["model"]["global_step"]) == 8
+
+
+def test_no_logdir_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    train(graph_op()[0], None, number_of_steps=2, save_interval_secs=1e-9, device="cpu")
+    assert os.listdir(tmp_path) == []
+
+
+def test_full_disk(tmp_path: Path) -> None:
+    train(new_op(), tmp_path, number_of_steps=2, batches=loader(), **QUIET)
+    before = (tmp_path / "model.ckpt-2.safetensors").read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))  # writing more fails as it does on a full disk
+    try:
+        with pytest.raises(OSError, match=r"cannot write '.*model.ckpt-4.safetensors'.*model.ckpt-2.safetensors"):
+            train(new_op(), tmp_path, number_of_steps=4, batches=loader(), **QUIET)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (tmp_path / "model.ckpt-2.safetensors").read_bytes() == before
+    assert checkpoints_in(tmp_path) == ["model.ckpt-2.safetensors"]
+    train_op = new_op()
+    train(train_op, tmp_path, number_of_steps=4, batches=loader(), **QUIET)
+    assert checkpoints_in(tmp_path) == ["model.ckpt-2.safetensors", "model.ckpt-4.safetensors"]
+
+
+def test_nothing_that_is_not_finite_is_saved(tmp_path: Path) -> None:
+    def poison(train_op: TrainOp, batch: Any, *, should_log: bool) -> tuple[torch.Tensor, bool]:
+        loss, _ = train_step(train_op, batch)
+        if train_op.global_step == 3:
+            train_op.tensors()["3.bias"][0] = math.inf
+        return loss, False
+
+    with pytest.raises(FloatingPointError, match="model/3.bias is not finite after step 3"):
+        train(new_op(), tmp_path, poison, number_of_steps=9, save_interval_secs=1e-9, batches=loader(), **QUIET)
+    assert checkpoints_in(tmp_path) == ["model.ckpt-1.safetensors", "model.ckpt-2.safetensors"]
+
+
+def test_large_but_finite_values_are_saved(tmp_path: Path) -> None:
+    def enlarge(train_op: TrainOp, batch: Any, *, should_log: bool) -> tuple[torch.Tensor, bool]:
+        loss, _ = train_step(train_op, batch)
+        train_op.tensors()["1.running_var"].fill_(3e38)
+        return loss, False
+
+    train(new_op(), tmp_path, enlarge, number_of_steps=1, batches=loader(), **QUIET)
+    assert checkpoints_in(tmp_path) == ["model.ckpt-1.safetensors"]
+
+
+def test_loss_that_is_not_finite_leaves_the_last_checkpoint(tmp_path: Path) -> None:
+    batches = [torch.ones(2, 3), torch.ones(2, 3), torch.full((2, 3), math.nan)]
+    net = nn.Linear(3, 1)
+    train_op = create_train_op(lambda x: net(x).square().mean(), SGD, module=net)
+    with pytest.raises(FloatingPointError, match="the loss is nan at step 2"):
+        train(train_op, tmp_path, batches=batches, number_of_steps=9, save_interval_secs=1e-9, **QUIET)
+    assert checkpoints_in(tmp_path) == ["model.ckpt-1.safetensors", "model.ckpt-2.safetensors"]
+
+
+# Interruptions
+
+
+def test_ctrl_c_takes_effect_after_the_step_and_saves(tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGINT)
+
+    def press(train_op: TrainOp, batch: Any, *, should_log: bool) -> tuple[torch.Tensor, bool]:
+        if train_op.global_step == 4:
+            os.kill(os.getpid(), signal.SIGINT)
+        return train_step(train_op, batch)
+
+    train_op = new_op()
+    with pytest.raises(KeyboardInterrupt):
+        train(train_op, tmp_path, press, batches=loader(), **QUIET)
+    assert signal.getsignal(signal.SIGINT) is before
+    assert checkpoints_in(tmp_path) == ["model.ckpt-5.safetensors"]
+    resumed, straight = new_op(), new_op()
+    train(resumed, tmp_path, batches=loader(), number_of_steps=8, **QUIET)
+    torch.manual_seed(0)
+    straight = new_op()
+    train(straight, None, batches=loader(), number_of_steps=8, **QUIET)
+    assert_same(weights(resumed), weights(straight))
+
+
+def test_second_ctrl_c_does_not_wait() -> None:
+    def press(train_op: TrainOp, batch: Any, *, should_log: bool) -> tuple[torch.Tensor, bool]:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        raise AssertionError("not reached")
+
+    with pytest.raises(KeyboardInterrupt):
+        train(new_op(), None, press, batches=loader(), **QUIET)
+
+
+def test_handlers_of_the_program_are_left_alone() -> None:
+    pressed = []
+    before = signal.signal(signal.SIGINT, lambda *_: pressed.append(1))
+    try:
+        with training_module._interrupted_between_steps():
+            os.kill(os.getpid(), signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert pressed == [1]
+
+
+# What is told
+
+
+def test_log_lines(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    train(new_op(), None, batches=loader(), number_of_steps=6, device="cpu", log_every_n_steps=3)
+    assert [message.split(" (")[0].rpartition(" = ")[0] for message in caplog.messages] == [
+        "global step 3: loss",
+        "global step 6: loss",
+    ]
+    assert all(message.endswith(" sec/step)") for message in caplog.messages)
+
+
+def test_lines_appear_without_any_logging_set_up(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logger = logging.getLogger("torchslim")
+    monkeypatch.setattr(logger, "propagate", False)
+    monkeypatch.setattr(logger, "handlers", [])
+    train(new_op(), None, batches=loader(), number_of_steps=2, device="cpu", log_every_n_steps=2)
+    assert "global step 2: loss = " in capsys.readouterr().err
+    assert logger.handlers == []
+
+
+def test_a_bar_on_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    train(new_op(), None, batches=loader(), number_of_steps=4, device="cpu", log_every_n_steps=2)
+    told = capsys.readouterr().err
+    assert "4/4" in told
+    assert "loss=" in told
+
+
+def test_events(tmp_path: Path) -> None:
+    train_op, graph = graph_op(summarize_gradients=True)
+    with graph:
+        slim.summaries.add_scalar_summary(slim.losses.get_losses()[0], "data_loss", prefix="losses")
+        slim.summaries.add_histogram_summaries(slim.get_model_variables())
+    train(train_op, tmp_path, number_of_steps=6, log_every_n_steps=2, device="cpu")
+    events = EventAccumulator(str(tmp_path))
+    events.Reload()
+    assert [event.step for event in events.Scalars("loss")] == [2, 4, 6]
+    assert [event.value for event in events.Scalars("learning_rate")] == pytest.approx([0.05] * 3)
+    assert set(events.Tags()["scalars"]) == {
+        "loss",
+        "learning_rate",
+        "steps_per_second",
+        "losses/data_loss",
+        "fc/weights/gradient_norm",
+        "fc/biases/gradient_norm",
+    }
+    assert set(events.Tags()["histograms"]) == {"fc/weights", "fc/biases", "fc/weights/gradient", "fc/biases/gradient"}
+    assert [event.step for event in events.Scalars("losses/data_loss")] == [1]
+
+
+def test_summaries_leave_no_trace_in_the_training(tmp_path: Path) -> None:
+    results = []
+    for with_summaries in (False, True):
+        with slim.Graph():
+            torch.manual_seed(2)
+            x, y = slim.data.batch(DATA, 6, seed=0, names=['x', 'y'])
+            net = slim.dropout(slim.batch_norm(slim.fully_connected(x, 2, scope="fc"), decay=0.5), 0.5)
+            slim.losses.mean_squared_error(net, y)
+            if with_summaries:
+                slim.summaries.add_zero_fraction_summary(net)
+            train_op = create_train_op(slim.losses.get_total_loss(), SGD)
+        train(train_op, tmp_path / str(with_summaries), number_of_steps=4, save_summaries_secs=1e-9, device="cpu")
+        results.append(weights(train_op))
+    assert_same(*results)
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("argument", "value", "instead"),
+    [
+        ("master", "grpc://localhost", "torchrun"),
+        ("saver", object(), "max_to_keep"),
+        ("session_config", {"gpus": 1}, "device="),
+        ("sync_optimizer", object(), "torchrun"),
+        ("init_op", None, "init_fn="),
+        ("summary_op", None, "add_scalar_summary"),
+        ("trace_every_n_steps", 5, "torch.profiler"),
+    ],
+)
+def test_arguments_of_sessions(argument: str, value: Any, instead: str) -> None:
+    with pytest.raises(TypeError, match=f"`{argument}` belongs to TensorFlow's sessions. Got .*{instead}"):
+        train(new_op(), None, **{argument: value})
+
+
+@pytest.mark.parametrize("master", ["", "local"])
+def test_local_master_passes(master: str) -> None:
+    train(new_op(), None, batches=loader(), number_of_steps=1, master=master, **QUIET)
+
+
+def test_misspelt_argument() -> None:
+    with pytest.raises(TypeError, match="no argument `number_of_step`. Got 5. Did you mean 'number_of_steps'"):
+        train(new_op(), None, number_of_step=5)
+
+
+def test_no_data() -> None:
+    with pytest.raises(ValueError, match="`batches` must be given .* Got None"):
+        train(new_op(), None, number_of_steps=1)
+    with pytest.raises(ValueError, match="`batches` must give at least one batch. Got none in pass 1"):
+        train(new_op(), None, batches=[], number_of_steps=1, **QUIET)
+    with slim.Graph():
+        loss = slim.fully_connected(slim.placeholder((None, 3), name="images"), 1).sum()
+        with pytest.raises(ValueError, match="nothing feeds the placeholder 'images'"):
+            train(create_train_op(loss, SGD), None, number_of_steps=1)

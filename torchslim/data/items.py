@@ -1,0 +1,146 @@
+"""The items of a data set as the loader wants them: tuples of tensors, all alike, or what went wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import pickle
+import random
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset, Subset, get_worker_info
+
+__all__ = ["DataError", "Failure", "Field", "Items", "mix_seeds", "short_name"]
+
+
+class DataError(RuntimeError):
+    """An item of a data set could not be used: the message says which one, the cause why."""
+
+
+class Field(NamedTuple):
+    """What every item has in one of its places: a shape (without the batch) and a dtype."""
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+
+
+@dataclass
+class Failure:
+    """Takes the place of an item, and then of its batch: an error on its way out of a worker."""
+
+    index: int
+    error: Exception
+
+    def to_error(self, dataset: Any) -> DataError:
+        """Returns what to raise, the error itself as its cause."""
+        source = _source(dataset, self.index)
+        where = f" ({source})" if source and source not in str(self.error) else ""
+        kind = "" if isinstance(self.error, _UnlikeError) else f"{type(self.error).__name__}: "
+        error = DataError(
+            f"data.batch: item {self.index}{where} of {short_name(dataset)} failed. {kind}{self.error}"
+        )
+        error.__cause__ = self.error
+        return error
+
+
+class _UnlikeError(ValueError):
+    """An item is unlike item 0."""
+
+
+class Items(Dataset[Any]):
+    """The data set as the loader sees it: items are tuples of tensors, all alike, or say what is wrong."""
+
+    def __init__(self, dataset: Any, seed: int, fields: list[Field] | None):
+        self.dataset, self.seed, self.fields = dataset, seed, fields
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[torch.Tensor, ...] | Failure:
+        number, index = key
+        try:
+            with _seeded(mix_seeds(self.seed, number, index)):
+                item = self.dataset[index]
+            fields = tuple(map(_to_tensor, item if isinstance(item, (tuple, list)) else [item]))
+            self._check(fields)
+        except Exception as error:
+            return Failure(index, _portable(error))
+        return fields
+
+    def _check(self, fields: tuple[torch.Tensor, ...]) -> None:
+        if self.fields is None:
+            return
+        if len(fields) != len(self.fields):
+            raise _UnlikeError(f"It has {len(fields)} fields, and item 0 has {len(self.fields)}.")
+        for place, (field, like) in enumerate(zip(fields, self.fields, strict=True)):
+            if field.shape != like.shape or field.dtype != like.dtype:
+                raise _UnlikeError(
+                    f"Its field {place} is {field.dtype} {list(field.shape)}, "
+                    f"and that of item 0 {like.dtype} {list(like.shape)}. "
+                    "All items of a batch must be alike: give the data set a transform that resizes or crops."
+                )
+
+
+def _to_tensor(value: Any) -> torch.Tensor:
+    if isinstance(value, torch.Tensor):
+        return value
+    if isinstance(value, (np.ndarray, np.generic, bool, int, float)):
+        return torch.tensor(value)  # a float becomes float32, the precision that nets compute in
+    raise TypeError(
+        "An item must be a tensor or a tuple of tensors, arrays and numbers. "
+        f"Got {type(value).__name__} in it: give the data set a transform that makes tensors."
+    )
+
+
+@contextlib.contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Random numbers that depend on `seed` only, the ones outside undisturbed."""
+    before = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.default_generator.manual_seed(seed)  # not torch.manual_seed: that would reseed CUDA too
+    try:
+        yield
+    finally:
+        random.setstate(before[0])
+        np.random.set_state(before[1])
+        torch.set_rng_state(before[2])
+
+
+def mix_seeds(*numbers: int) -> int:
+    """One seed out of several numbers."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def _portable(error: Exception) -> Exception:
+    """An error that survives the way out of a worker, with the traceback that does not."""
+    if get_worker_info() is None:
+        return error
+    error.add_note("".join(["\nIn the worker:\n", *traceback.format_exception(error)]))
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        stand_in = RuntimeError(f"{type(error).__name__}: {error}")
+        stand_in.__notes__ = error.__notes__
+        return stand_in
+    return error
+
+
+def _source(dataset: Any, index: int) -> str | None:
+    """The file that an item comes from, where the data set tells as torchvision's do."""
+    while isinstance(dataset, Subset):
+        dataset, index = dataset.dataset, dataset.indices[index]
+    for attribute in ("samples", "images"):
+        entries = getattr(dataset, attribute, None)
+        if isinstance(entries, (list, tuple)) and index < len(entries):
+            entry = entries[index][0] if isinstance(entries[index], tuple) else entries[index]
+            return str(entry) if isinstance(entry, (str, bytes)) or hasattr(entry, "__fspath__") else None
+    return None
+
+
+def short_name(dataset: Any) -> str:
+    """A data set in an error message: its own words if they are few, else its type."""
+    text = "" if isinstance(dataset, (list, tuple)) else repr(dataset)
+    is_telling = 0 < len(text) < 200 and "\n" not in text and " object at 0x" not in text
+    return text if is_telling else type(dataset).__name__

@@ -1,0 +1,233 @@
+"""Evaluation beside training: following a folder of checkpoints that another process writes."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from torchslim.checkpoints import CheckpointError, latest_checkpoint
+from torchslim.evaluation.checkpointed import Evaluation, VariablesToRestore, refuse_session_era
+from torchslim.summaries import Summary
+
+logger = logging.getLogger(__name__)
+
+
+def wait_for_new_checkpoint(
+    checkpoint_dir: str | os.PathLike[str],
+    last_checkpoint: str | None = None,
+    seconds_to_sleep: float = 1,
+    timeout: float | None = None,
+) -> str | None:
+    """Waits until a folder has another newest checkpoint than `last_checkpoint`, a whole one.
+
+    Args:
+        checkpoint_dir: the folder; it need not exist yet.
+        last_checkpoint: the newest one so far; None: any will do.
+        seconds_to_sleep: seconds between looks.
+        timeout: seconds after which to give up; None: never.
+
+    Returns:
+        Its path, or None if the time is up.
+
+    Example:
+        >>> import tempfile, torchslim as slim
+        >>> slim.evaluation.wait_for_new_checkpoint(tempfile.mkdtemp(), timeout=0) is None
+        True
+    """
+    logger.info("waiting for a new checkpoint in %s", checkpoint_dir)
+    stop = None if timeout is None else time.monotonic() + timeout
+    seen = None
+    while True:
+        listing = _listing(checkpoint_dir)
+        if listing != seen:  # comparing checksums is worth it only when something has changed
+            seen = listing
+            path = latest_checkpoint(checkpoint_dir)
+            if path is not None and path != last_checkpoint:
+                logger.info("found a new checkpoint: %s", path)
+                return path
+        if stop is not None and time.monotonic() + seconds_to_sleep > stop:
+            return None
+        time.sleep(seconds_to_sleep)
+
+
+def _listing(folder: str | os.PathLike[str]) -> list[tuple[str, int, int]]:
+    found = []
+    for path in sorted(Path(folder).glob("*")):
+        try:
+            stat = path.stat()
+        except FileNotFoundError:  # removed since the folder was read
+            continue
+        found.append((path.name, stat.st_mtime_ns, stat.st_size))
+    return found
+
+
+def checkpoints_iterator(
+    checkpoint_dir: str | os.PathLike[str],
+    min_interval_secs: float = 0,
+    timeout: float | None = None,
+    timeout_fn: Callable[[], bool] | None = None,
+) -> Iterator[str]:
+    """Yields the newest checkpoint of a folder, again and again as new ones appear.
+
+    Those that appear and are replaced while the caller works are passed over.
+
+    Args:
+        checkpoint_dir: the folder; it need not exist yet.
+        min_interval_secs: seconds from one yield to the next, at least.
+        timeout: seconds to wait for a new checkpoint; None: for ever.
+        timeout_fn: called when the time is up; the iterator ends if it returns True and waits on if not.
+            Default: it ends.
+
+    Yields:
+        Paths.
+
+    Example:
+        >>> import tempfile, torch, torchslim as slim
+        >>> logdir = tempfile.mkdtemp()
+        >>> _ = slim.checkpoints.save_checkpoint(logdir, {'model': {'w': torch.ones(2)}}, step=7)
+        >>> [path.rsplit('/', 1)[1] for path in slim.evaluation.checkpoints_iterator(logdir, timeout=0)]
+        ['model.ckpt-7.safetensors']
+    """
+    path = None
+    while True:
+        new = wait_for_new_checkpoint(checkpoint_dir, path, timeout=timeout)
+        if new is None:
+            if timeout_fn is not None and not timeout_fn():
+                continue
+            logger.info("no new checkpoint in %s within %s seconds: done.", checkpoint_dir, timeout)
+            return
+        path, start = new, time.monotonic()
+        yield path
+        time.sleep(max(0.0, start + min_interval_secs - time.monotonic()))
+
+
+def evaluation_loop(
+    master: str,
+    checkpoint_dir: str | os.PathLike[str],
+    logdir: str | os.PathLike[str] | None,
+    num_evals: int | None = None,
+    *,
+    initial_op: Callable[[], object] | None = None,
+    eval_op: Any = None,
+    final_op: Any = None,
+    summary_op: Summary | Iterable[Summary] | None = None,
+    variables_to_restore: VariablesToRestore | None = None,
+    eval_interval_secs: float = 60,
+    max_number_of_evaluations: int | None = None,
+    timeout: float | None = None,
+    timeout_fn: Callable[[], bool] | None = None,
+    device: str | torch.device = "auto",
+    **session_era: Any,
+) -> Any:
+    """Evaluates each newest checkpoint of a folder, while another process writes them.
+
+    A checkpoint that is damaged, or removed before it could be read, is passed over with a warning.
+
+    Args:
+        master: `''` or `'local'`.
+        checkpoint_dir: the folder that `slim.learning.train` writes to; it need not exist yet.
+        logdir: where TensorBoard events go, at each checkpoint's global step; None: nowhere.
+        num_evals: as in `evaluate_once`, like the next five.
+        initial_op: called before each evaluation.
+        eval_op: the updates of metrics.
+        final_op: what to return.
+        summary_op: summaries to write beside the metrics.
+        variables_to_restore: default: all that the metrics need.
+        eval_interval_secs: seconds from the start of one evaluation to that of the next, at least.
+        max_number_of_evaluations: stop after so many; None: go on.
+        timeout: seconds to wait for a new checkpoint; None: for ever.
+        timeout_fn: called when the time is up; the loop ends if it returns True and waits on if not. Default:
+            it ends.
+        device: `'auto'`: CUDA if there is a device, else the CPU.
+        session_era: refused, with what replaces it.
+
+    Returns:
+        What `evaluate_once` returns, for the last checkpoint; None if there was none.
+
+    Raises:
+        ValueError: as `evaluate_once`.
+
+    Example:
+        >>> import tempfile, torch, torchslim as slim
+        >>> logdir = tempfile.mkdtemp()
+        >>> _ = slim.checkpoints.save_checkpoint(logdir, {'model': {'fc.weight': torch.ones(1, 3)}}, step=7)
+        >>> with slim.Graph() as graph:
+        ...     x = slim.placeholder((None, 3), name='x')
+        ...     graph.add_feed([(torch.ones(4, 3),)], [x])
+        ...     net = slim.fully_connected(x, 1, activation_fn=None, biases_initializer=None, scope='fc')
+        ...     value, update = slim.metrics.streaming_mean(net)
+        ...     slim.evaluation.evaluation_loop('', logdir, None, eval_op=update, timeout=0, device='cpu')
+        3.0
+    """
+    refuse_session_era(evaluation_loop, master, session_era)
+    evaluation = Evaluation(eval_op, final_op, summary_op, variables_to_restore, device)
+    result, evaluations = None, 0
+    for path in checkpoints_iterator(checkpoint_dir, eval_interval_secs, timeout, timeout_fn):
+        try:
+            evaluation.restore(Path(path))
+        except (OSError, CheckpointError) as error:
+            logger.warning("evaluation_loop: passing over %s: %s", path, error)
+            continue
+        if initial_op is not None:
+            initial_op()
+        result = evaluation.run(num_evals, logdir)
+        evaluations += 1
+        if evaluations == max_number_of_evaluations:
+            break
+    return result
+
+
+def evaluate_repeatedly(
+    checkpoint_dir: str | os.PathLike[str],
+    master: str = "",
+    *,
+    eval_ops: Any = None,
+    final_ops: Any = None,
+    eval_interval_secs: float = 60,
+    max_number_of_evaluations: int | None = None,
+    timeout: float | None = None,
+    timeout_fn: Callable[[], bool] | None = None,
+    logdir: str | os.PathLike[str] | None = None,
+    **options: Any,
+) -> Any:
+    """`evaluation_loop` under the name and with the arguments of `tf_slim.training`.
+
+    Args:
+        checkpoint_dir: as in `evaluation_loop`, like all others.
+        master: `''` or `'local'`.
+        eval_ops: its `eval_op`.
+        final_ops: its `final_op`.
+        eval_interval_secs: seconds.
+        max_number_of_evaluations: stop after so many; None: go on.
+        timeout: seconds; None: for ever.
+        timeout_fn: called when the time is up.
+        logdir: where TensorBoard events go, which a hook said in TF-Slim.
+        options: further arguments of `evaluation_loop`, such as `num_evals`.
+
+    Returns:
+        What `evaluation_loop` returns.
+
+    Example:
+        >>> import tempfile, torchslim as slim
+        >>> with slim.Graph() as graph:
+        ...     value, update = slim.metrics.streaming_mean(slim.placeholder((None,)))
+        ...     slim.evaluation.evaluate_repeatedly(tempfile.mkdtemp(), eval_ops=update, timeout=0)
+    """
+    return evaluation_loop(
+        master,
+        checkpoint_dir,
+        logdir,
+        eval_op=eval_ops,
+        final_op=final_ops,
+        eval_interval_secs=eval_interval_secs,
+        max_number_of_evaluations=max_number_of_evaluations,
+        timeout=timeout,
+        timeout_fn=timeout_fn,
+        **options,
+    )

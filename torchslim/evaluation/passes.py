@@ -1,0 +1,104 @@
+"""One pass of a module over data, with metrics: what every evaluation comes down to."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils._pytree import tree_map
+from torchmetrics import Metric
+
+from torchslim.learning.device import place_batch, place_tensors, resolve_device
+
+logger = logging.getLogger(__name__)
+
+
+def evaluate(
+    module: nn.Module,
+    batches: Iterable[Any],
+    metrics: Mapping[str, Metric],
+    *,
+    step: Callable[..., Any] | None = None,
+    num_evals: int | None = None,
+    device: str | torch.device = "auto",
+) -> dict[str, Any]:
+    """Runs a module once over data, in inference mode, and returns what metrics make of it.
+
+    Every example counts exactly once, also those of a last, smaller batch. Where several processes run this,
+    each over its share of the data, the metrics add up.
+
+    Args:
+        module: it is put on `device`, and into `eval()` for the time of the call.
+        batches: tuples of tensors, e.g. a `DataLoader`.
+        metrics: name -> a metric of `slim.metrics` or torchmetrics. They start from nothing.
+        step: `step(module, *batch)` gives what the metrics' `update` takes: one tuple for all of them, or a
+            dict of tuples by their names. Default: `(module(*batch[:-1]), batch[-1])`, predictions and
+            labels.
+        num_evals: the number of batches to stop after. None: all.
+        device: `'auto'`: CUDA if there is a device, else the CPU.
+
+    Returns:
+        Name -> value, as Python numbers (and lists or dicts of them).
+
+    Raises:
+        ValueError: if there is no batch, or `num_evals` is less than 1.
+
+    Example:
+        >>> import torch, torchslim as slim
+        >>> data = torch.utils.data.TensorDataset(torch.arange(5.0)[:, None], torch.tensor([0, 0, 0, 1, 0]))
+        >>> model = torch.nn.Linear(1, 2)
+        >>> def step(model, inputs, labels):
+        ...     return model(inputs).argmax(-1) * 0, labels
+        >>> slim.evaluation.evaluate(model, torch.utils.data.DataLoader(data, batch_size=2),
+        ...                          {'accuracy': slim.metrics.StreamingAccuracy()}, step=step, device='cpu')
+        {'accuracy': 0.800000011920929}
+    """
+    if num_evals is not None and num_evals < 1:
+        raise ValueError(
+            f"evaluate: `num_evals` must be at least 1, or None for all batches. Got {num_evals}."
+        )
+    step = step or _predictions_and_labels
+    device = resolve_device(device)
+    place_tensors(itertools.chain(module.parameters(), module.buffers()), device)
+    for metric in metrics.values():
+        metric.to(device).reset()
+    count = 0
+    with in_eval_mode(module), torch.inference_mode():
+        for batch in itertools.islice(batches, num_evals):
+            given = step(module, *place_batch(batch, device))
+            for name, metric in metrics.items():
+                metric.update(*(given[name] if isinstance(given, Mapping) else given))
+            count += 1
+    if not count:
+        raise ValueError("evaluate: `batches` must have at least one batch. Got 0. Is the data set empty?")
+    if num_evals is not None and count < num_evals:
+        logger.info(
+            "evaluate: the data has %d batches, not %d: one pass, each example once.", count, num_evals
+        )
+    return {name: to_python(metric.compute()) for name, metric in metrics.items()}
+
+
+def _predictions_and_labels(module: nn.Module, *batch: Any) -> tuple[Any, Any]:
+    return module(*batch[:-1]), batch[-1]
+
+
+@contextlib.contextmanager
+def in_eval_mode(module: nn.Module) -> Iterator[None]:
+    """Puts a module into `eval()`, and each part of it back into the mode that it was in."""
+    training = {part: part.training for part in module.modules()}
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, mode in training.items():
+            part.training = mode
+
+
+def to_python(value: Any) -> Any:
+    """The tensors in `value` as numbers and lists."""
+    return tree_map(lambda leaf: leaf.tolist() if isinstance(leaf, torch.Tensor) else leaf, value)
