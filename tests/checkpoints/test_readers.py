@@ -196,7 +196,7 @@ def test_tensorflow_bundles_are_recognised(given: str, tmp_path: Path) -> None:
         open_checkpoint(tmp_path / given)
 
 
-@pytest.mark.parametrize("name", ["lenet_v1", "lenet_v2", "partitioned_v1"])
+@pytest.mark.parametrize("name", ["lenet_v1", "lenet_v2", "mini_vgg_v1"])
 def test_real_tensorflow_files_are_recognised(name: str) -> None:
     if not GOLDENS.is_dir():
         pytest.skip(f"no goldens at {GOLDENS}")

@@ -133,7 +133,7 @@ def test_a_checkpoint_that_lacks_variables(task: Task, tmp_path: Path) -> None:
 def test_variables_to_restore(task: Task, tmp_path: Path) -> None:
     path = save_checkpoint(tmp_path, {"model": {"old.weight": weights()["fc.weight"]}}, step=1)
     (kernel,) = get_variables("fc/weights")
-    got = once(path, eval_op=task.updates, variables_to_restore={"old/weights": kernel})
+    got = once(path, eval_op=task.updates, variables_to_restore={"old.weight": kernel})
     errors = task.inputs @ weights()["fc.weight"].T - task.labels  # biases start at zero
     assert got["eval/mse"] == pytest.approx(errors.square().mean().item(), rel=1e-5)
     path = save_checkpoint(tmp_path, {"model": weights()}, step=2)
@@ -224,7 +224,7 @@ def test_what_is_no_update(task: Task, checkpoint: str) -> None:
         ("saver", 1, "`variables_to_restore=`"),
         ("hooks", [], "`num_evals=`"),
         ("eval_op_feed_dict", {}, "`slim.data.batch`"),
-        ("num_eval", 3, "Did you mean `num_evals`"),
+        ("num_eval", 3, "Did you mean 'num_evals'"),
     ],
 )
 def test_arguments_of_sessions(task: Task, checkpoint: str, argument: str, value: Any, instead: str) -> None:
@@ -234,7 +234,7 @@ def test_arguments_of_sessions(task: Task, checkpoint: str, argument: str, value
 
 def test_master(task: Task, checkpoint: str) -> None:
     assert evaluate_once("local", checkpoint, eval_op=task.updates, device="cpu") == expected(task)
-    with pytest.raises(TypeError, match="Got 'grpc://far'.*torchrun"):
+    with pytest.raises(TypeError, match=r"Got 'grpc://far'.*torchrun"):
         evaluate_once("grpc://far", checkpoint, eval_op=task.updates)
 
 

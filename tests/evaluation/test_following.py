@@ -39,7 +39,9 @@ def update() -> Symbol:
 
 
 def follow(folder: Path, update: Symbol, **options: Any) -> Any:
-    return evaluation_loop("", folder, None, eval_op=update, device="cpu", **{"timeout": 0, **options})
+    return evaluation_loop(
+        "", folder, None, eval_op=update, device="cpu", **{"timeout": 0, "eval_interval_secs": 0, **options}
+    )
 
 
 # Waiting
@@ -109,7 +111,6 @@ def test_max_number_of_evaluations(tmp_path: Path, update: Symbol) -> None:
         tmp_path,
         update,
         initial_op=lambda: calls.append(write(tmp_path, 2 + len(calls)) and 1),
-        eval_interval_secs=0,
         max_number_of_evaluations=2,
     )
     assert len(calls) == 2
@@ -148,7 +149,7 @@ def test_a_checkpoint_of_another_model_is_an_error(tmp_path: Path, update: Symbo
 
 def test_evaluate_repeatedly(tmp_path: Path, update: Symbol) -> None:
     write(tmp_path, 4)
-    assert evaluate_repeatedly(tmp_path, eval_ops={"step": update}, timeout=0, device="cpu") == {"step": 4}
+    assert evaluate_repeatedly(tmp_path, eval_ops={"step": update}, timeout=0, eval_interval_secs=0) == {"step": 4}
     with pytest.raises(TypeError, match="`hooks` belongs to TensorFlow's sessions"):
         evaluate_repeatedly(tmp_path, eval_ops=update, hooks=[])
 
@@ -162,8 +163,9 @@ WRITER = """
 import sys, time, torch
 from torchslim.checkpoints import save_checkpoint
 for step in range(1, 6):
-    save_checkpoint(sys.argv[1], {"model": {"fc.weight": torch.full((1, 1), float(step))}}, step=step,
-    max_to_keep=1) time.sleep(0.02)
+    weights = {"fc.weight": torch.full((1, 1), float(step))}
+    save_checkpoint(sys.argv[1], {"model": weights}, step=step, max_to_keep=1)
+    time.sleep(0.02)
 """
 
 
@@ -171,21 +173,13 @@ for step in range(1, 6):
 def test_another_process_writes(tmp_path: Path, update: Symbol) -> None:
     """Each checkpoint is removed as soon as the next one is there; the follower ends with the last one."""
     with subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path)]) as writer:
+        ended: list[bool] = []
 
-        def written_to_the_end() -> bool:
-            return writer.poll() is not None and not unseen()
+        def over() -> bool:
+            """Whether a whole wait has passed since the writer ended."""
+            ended.append(writer.poll() is not None)
+            return ended[-2:] == [True, True]
 
-        def unseen() -> bool:
-            return seen != (tmp_path / "checkpoint").read_text()
-
-        seen = ""
-
-        def note() -> None:
-            nonlocal seen
-            seen = (tmp_path / "checkpoint").read_text()
-
-        last = follow(
-            tmp_path, update, initial_op=note, eval_interval_secs=0, timeout=0.1, timeout_fn=written_to_the_end
-        )
+        last = follow(tmp_path, update, timeout=1.5, timeout_fn=over)
     assert writer.returncode == 0
     assert last == 5

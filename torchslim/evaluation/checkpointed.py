@@ -147,7 +147,7 @@ class Evaluation:
         self.metrics = {name: _module_of(symbol).metric for name, symbol in self.updates.items()}
         self.device = resolve_device(device)
         self.path: Path | None = None
-        self._chosen = _by_name(variables_to_restore)
+        self._to_restore = _as_collection(variables_to_restore)
         # What deepcopy has copied; the metrics are to be found where they are.
         self._copied: dict[int, Any] = {id(metric): metric for metric in self.metrics.values()}
         inputs = {name: tuple(_symbols_among(symbol)) for name, symbol in self.updates.items()}
@@ -159,15 +159,16 @@ class Evaluation:
                 f"Got one that needs {self.final.inputs[0]!r}."
             )
         summaries = self.graph.get_collection(SUMMARIES) if summary_op is None else summary_op
-        summaries = [summaries] if isinstance(summaries, Summary) else list(summaries)
-        self.summaries = [
-            (s, m) for s in summaries if (m := self._copy(s.value)) and self._suffices_for(s, m)
-        ]
+        summaries = [summaries] if isinstance(summaries, Summary) else summaries
+        models = [(summary, self._copy(summary.value)) for summary in summaries]
+        self.summaries = [(summary, model) for summary, model in models if self._suffices_for(summary, model)]
 
     def _copy(self, outputs: Any) -> Model:
         model = self.graph.module(outputs, initialize=False)
+        given = self._to_restore.values() if isinstance(self._to_restore, dict) else self._to_restore
+        restored = None if given is None else {variable.op.name for variable in given}
         for variable in get_variables(module=model):
-            if self._chosen is None or variable.op.name in self._chosen:
+            if restored is None or variable.op.name in restored:
                 tensor = getattr(variable.module, variable.attribute)
                 empty = torch.empty_like(tensor, device="meta")  # it is restored, so nothing has to be copied
                 if isinstance(tensor, nn.Parameter):
@@ -190,11 +191,13 @@ class Evaluation:
     def restore(self, path: Path) -> None:
         """Restores the modules from a checkpoint; variables that are not to be restored get a first value."""
         variables = {variable.op.name: variable for variable in get_variables(module=self.module)}
-        if self._chosen is None:
+        ours, given = variables.get, self._to_restore
+        if given is None:
             restore(self.module, path)
+        elif isinstance(given, dict):
+            assign_from_checkpoint(path, {name: v for name, var in given.items() if (v := ours(var.op.name))})
         else:
-            renamed = {name: where for name, where in self._chosen.items() if name in variables}
-            assign_from_checkpoint(path, {where: variables[name] for name, where in renamed.items()})
+            assign_from_checkpoint(path, [v for var in given if (v := ours(var.op.name))])
         for variable in variables.values():
             if variable.is_meta:
                 variable.initialize()
@@ -217,12 +220,8 @@ class Evaluation:
             return {name: _arguments(symbol, computed[name]) for name, symbol in self.updates.items()}
 
         batches = self.graph.batches(self.module.inputs)
-        values = evaluate(
-            self.module, batches, self.metrics, step=step, num_evals=num_evals, device=self.device
-        )
-        logger.info(
-            "evaluation of %s: %s", self.path, ", ".join(f"{name} = {v}" for name, v in values.items())
-        )
+        values = evaluate(self.module, batches, self.metrics, step=step, num_evals=num_evals, device=self.device)
+        logger.info("evaluation of %s: %s", self.path, ", ".join(f"{name} = {v}" for name, v in values.items()))
         if logdir is not None and _is_first_process():
             self._write(logdir, values, dict(zip(self.module.inputs, last_batch, strict=True)))
         if self.final is not None:
@@ -266,11 +265,7 @@ def _named_updates(eval_op: Any) -> dict[str, Symbol]:
 
 
 def _scope_of(update: Any) -> str:
-    return (
-        str(update.node.target).removesuffix(".update").replace(".", "/")
-        if isinstance(update, Symbol)
-        else ""
-    )
+    return str(update.node.target).removesuffix(".update").replace(".", "/") if isinstance(update, Symbol) else ""
 
 
 def _module_of(symbol: Symbol) -> Any:
@@ -287,13 +282,10 @@ def _arguments(update: Symbol, computed: tuple[torch.Tensor, ...]) -> tuple[Any,
     return tuple(next(values) if isinstance(value, fx.Node) else value for value in update.node.args)
 
 
-def _by_name(variables: VariablesToRestore | None) -> dict[str, str] | None:
-    """Slim name -> name in the checkpoint."""
+def _as_collection(variables: VariablesToRestore | None) -> dict[str, Variable] | list[Variable] | None:
     if variables is None:
         return None
-    if isinstance(variables, Mapping):
-        return {variable.op.name: name for name, variable in variables.items()}
-    return {variable.op.name: variable.op.name for variable in variables}
+    return dict(variables) if isinstance(variables, Mapping) else list(variables)
 
 
 def _plain(outputs: Any) -> Any:

@@ -162,7 +162,7 @@ def evaluation_loop(
         ...     graph.add_feed([(torch.ones(4, 3),)], [x])
         ...     net = slim.fully_connected(x, 1, activation_fn=None, biases_initializer=None, scope='fc')
         ...     value, update = slim.metrics.streaming_mean(net)
-        ...     slim.evaluation.evaluation_loop('', logdir, None, eval_op=update, timeout=0, device='cpu')
+        ...     slim.evaluation.evaluation_loop('', logdir, None, eval_op=update, timeout=0, eval_interval_secs=0)
         3.0
     """
     refuse_session_era(evaluation_loop, master, session_era)

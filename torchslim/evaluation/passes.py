@@ -59,9 +59,7 @@ def evaluate(
         {'accuracy': 0.800000011920929}
     """
     if num_evals is not None and num_evals < 1:
-        raise ValueError(
-            f"evaluate: `num_evals` must be at least 1, or None for all batches. Got {num_evals}."
-        )
+        raise ValueError(f"evaluate: `num_evals` must be at least 1, or None for all batches. Got {num_evals}.")
     step = step or _predictions_and_labels
     device = resolve_device(device)
     place_tensors(itertools.chain(module.parameters(), module.buffers()), device)
@@ -77,9 +75,7 @@ def evaluate(
     if not count:
         raise ValueError("evaluate: `batches` must have at least one batch. Got 0. Is the data set empty?")
     if num_evals is not None and count < num_evals:
-        logger.info(
-            "evaluate: the data has %d batches, not %d: one pass, each example once.", count, num_evals
-        )
+        logger.info("evaluate: the data has %d batches, not %d: one pass, each example once.", count, num_evals)
     return {name: to_python(metric.compute()) for name, metric in metrics.items()}
 
 
