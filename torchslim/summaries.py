@@ -129,7 +129,7 @@ def add_zero_fraction_summary(
         'relu/Fraction of Zero Values'
     """
     tag = f"{name or _own_name(tensor)}/Fraction of Zero Values"
-    return _add("scalar", (tensor == 0).float().mean(), tag, prefix, print_summary)
+    return _add("scalar", torch.eq(tensor, 0).float().mean(), tag, prefix, print_summary)
 
 
 def add_scalar_summaries(
@@ -181,7 +181,9 @@ def add_zero_fraction_summaries(tensors: Sequence[Symbol | Variable], prefix: st
     return [add_zero_fraction_summary(tensor, prefix=prefix) for tensor in tensors]
 
 
-def compute_summaries(graph: Graph, inputs: Sequence[Symbol], batch: Sequence[Any]) -> list[tuple[Summary, torch.Tensor]]:
+def compute_summaries(
+    graph: Graph, inputs: Sequence[Symbol], batch: Sequence[Any]
+) -> list[tuple[Summary, torch.Tensor]]:
     """The summaries that `graph` has collected and their values on one batch, by a forward pass of its own.
 
     The pass leaves no trace: it draws its random numbers aside, and batch statistics are not updated by it.

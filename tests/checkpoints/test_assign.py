@@ -105,7 +105,7 @@ def test_values_in_the_layout_of_tensorflow() -> None:
 
 
 def test_values_of_unknown_names_and_other_shapes(variables: list[slim.Variable]) -> None:
-    with pytest.raises(ValueError, match="no variable 'nested/v3'. Did you mean 'nested/v2'"):
+    with pytest.raises(ValueError, match=r"no variable 'nested/v3'\. Did you mean 'nested/v2'"):
         assign_from_values({"v1": [1.0, 2.0], "nested/v3": 1.0})
     with pytest.raises(ValueError, match=re.escape("[3] in the checkpoint, [2] in the model")):
         assign_from_values({"v1": [1.0, 2.0, 3.0]})

@@ -178,6 +178,12 @@ def test_tensors_that_cannot_be_saved(tensor: torch.Tensor, named: str, tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
+def test_metadata_is_text(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="Got {'step': 3}"):
+        save(tmp_path / "a.safetensors", {}, {"note": "x", "step": 3})  # type: ignore[dict-item]
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
     path = tmp_path / "a.safetensors"

@@ -114,7 +114,9 @@ def test_meta_then_values(case, request: pytest.FixtureRequest) -> None:
     assert empty(x.to("meta")).shape == model(x).shape
     for variable in slim.get_variables(module=empty):
         variable.initialize()
-    assert {name: t.shape for name, t in tensors(empty).items()} == {name: t.shape for name, t in tensors(model).items()}
+    assert {name: t.shape for name, t in tensors(empty).items()} == {
+        name: t.shape for name, t in tensors(model).items()
+    }
     empty.load_state_dict(model.state_dict())
     torch.testing.assert_close(empty.eval()(x), model.eval()(x))
 

@@ -24,7 +24,9 @@ def test_one_pass_after_the_other() -> None:
     assert (feed.epoch, feed.position) == (1, 1)
 
 
-@pytest.mark.parametrize(("batch", "expected"), [((1, 2), (1, 2)), ([1, 2], (1, 2)), ({"x": 1}, ({"x": 1},)), (3, (3,))])
+@pytest.mark.parametrize(
+    ("batch", "expected"), [((1, 2), (1, 2)), ([1, 2], (1, 2)), ({"x": 1}, ({"x": 1},)), (3, (3,))]
+)
 def test_a_batch_becomes_the_arguments_of_the_loss(batch: Any, expected: tuple[Any, ...]) -> None:
     assert next(Feed([batch])) == expected
 

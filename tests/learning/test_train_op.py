@@ -126,7 +126,9 @@ def test_one_weight_with_two_l2_terms() -> None:
     net = slim.fully_connected(x, 2, weights_regularizer=slim.l2_regularizer(0.25), scope="fc")
     slim.losses.add_loss(net.sum() * 0)
     penalty = slim.get_default_graph().get_collection("regularization_losses")[0]
-    train_op = create_train_op(slim.losses.add_n(net.sum() * 0, penalty, penalty), functools.partial(torch.optim.SGD, lr=1.0))
+    train_op = create_train_op(
+        slim.losses.add_n(net.sum() * 0, penalty, penalty), functools.partial(torch.optim.SGD, lr=1.0)
+    )
     weights = slim.get_unique_variable("fc/weights").tensor
     before = weights.detach().clone()
     torch.testing.assert_close(train_op(torch.zeros(1, 3)), before.square().sum() * 0.25)

@@ -54,7 +54,7 @@ def graph_op(scope: str = "fc", **kwargs: Any) -> tuple[TrainOp, slim.Graph]:
     """A train op on a graph that is fed with 20 examples in batches of 6."""
     with slim.Graph() as graph:
         torch.manual_seed(1)
-        images, labels = slim.data.batch(DATA, 6, shuffle=True, seed=4, names=['images', 'labels'])
+        images, labels = slim.data.batch(DATA, 6, shuffle=True, seed=4, names=["images", "labels"])
         net = slim.dropout(images, 0.8)
         net = slim.fully_connected(
             net, 2, activation_fn=None, weights_regularizer=slim.l2_regularizer(0.1), scope=scope
@@ -101,7 +101,9 @@ def test_a_step_function_may_stop() -> None:
 
 def test_only_steps_that_are_looked_at_wait_for_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
     looked = []
-    monkeypatch.setattr(TrainOp, "__call__", lambda self, *batch: looked.append(self.global_step + 1) or self.step_fn(*batch))
+    monkeypatch.setattr(
+        TrainOp, "__call__", lambda self, *batch: looked.append(self.global_step + 1) or self.step_fn(*batch)
+    )
     train_op, _ = graph_op()
     train(train_op, None, number_of_steps=23, **{**QUIET, "log_every_n_steps": 10})
     assert looked == [10, 20, 23]
@@ -136,9 +138,7 @@ def test_stopped_and_resumed_equals_straight(tmp_path: Path, kind: str, stops: t
         torch.manual_seed(stop)
     assert train(train_op, tmp_path, number_of_steps=20, **kwargs, **QUIET) == expected
     assert_same(weights(train_op), weights(straight))
-    for ours, theirs in zip(
-        train_op.optimizer.state.values(), straight.optimizer.state.values(), strict=True
-    ):
+    for ours, theirs in zip(train_op.optimizer.state.values(), straight.optimizer.state.values(), strict=True):
         assert ours["momentum_buffer"].equal(theirs["momentum_buffer"])
 
 
@@ -189,7 +189,9 @@ def test_number_of_steps_that_are_done_already(tmp_path: Path) -> None:
 
 def test_checkpoint_of_another_model(tmp_path: Path) -> None:
     train(graph_op()[0], tmp_path, number_of_steps=1, **QUIET)
-    with pytest.raises(ValueError, match="another model: other.weight is not in it; other.bias is not in it; fc.weight is in"):
+    with pytest.raises(
+        ValueError, match="another model: other.weight is not in it; other.bias is not in it; fc.weight is in"
+    ):
         train(graph_op("other")[0], tmp_path, number_of_steps=2, **QUIET)
 
 
@@ -208,7 +210,9 @@ def test_channels_last_and_bf16_resume_alike(tmp_path: Path) -> None:
     resumed = start()
     assert train(resumed, tmp_path, number_of_steps=6, **kwargs) == expected
     assert_same(weights(resumed), weights(straight))
-    assert all(p.is_contiguous(memory_format=torch.channels_last) for p in resumed.objective.parameters() if p.ndim == 4)
+    assert all(
+        p.is_contiguous(memory_format=torch.channels_last) for p in resumed.objective.parameters() if p.ndim == 4
+    )
 
 
 # Checkpoints
@@ -381,7 +385,7 @@ def test_summaries_leave_no_trace_in_the_training(tmp_path: Path) -> None:
     for with_summaries in (False, True):
         with slim.Graph():
             torch.manual_seed(2)
-            x, y = slim.data.batch(DATA, 6, seed=0, names=['x', 'y'])
+            x, y = slim.data.batch(DATA, 6, seed=0, names=["x", "y"])
             net = slim.dropout(slim.batch_norm(slim.fully_connected(x, 2, scope="fc"), decay=0.5), 0.5)
             slim.losses.mean_squared_error(net, y)
             if with_summaries:

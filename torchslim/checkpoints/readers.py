@@ -150,7 +150,7 @@ def open_checkpoint(source: Any, *, verify: bool = True) -> Reader:
         return MappingReader(source)
     if not isinstance(source, str | os.PathLike):
         raise TypeError(f"open_checkpoint: `source` must be {ACCEPTED}. Got {type(source).__name__}.")
-    path = _find(Path(source))
+    path = _find(Path(source), verify)
     if path.suffix == SUFFIX:
         return SafetensorsReader(path, verify=verify)
     if path.suffix in (".pt", ".pth"):
@@ -162,10 +162,10 @@ def _same(tensor: torch.Tensor) -> torch.Tensor:
     return tensor
 
 
-def _find(path: Path) -> Path:
+def _find(path: Path, verify: bool) -> Path:
     """The file that `path` means."""
     if path.is_dir():
-        latest = latest_checkpoint(path)
+        latest = latest_checkpoint(path, verify=verify)
         if latest is None:
             tables = sorted(path.glob("*.index"))
             _refuse_tensorflow(tables[0] if tables else path)

@@ -70,7 +70,7 @@ def save(
     Raises:
         OSError: if the disk is full, or the folder is missing or may not be written to. It names the path,
             and neither a half-written nor a temporary file is left.
-        TypeError: if a tensor is of a kind that the format cannot hold.
+        TypeError: if a tensor or the metadata is of a kind that the format cannot hold.
 
     Example:
         >>> import os, tempfile, torch
@@ -81,6 +81,8 @@ def save(
                 [0., 1.]])}
     """
     path = Path(path)
+    if strangers := [item for item in (metadata or {}).items() if not all(isinstance(part, str) for part in item)]:
+        raise TypeError(f"save: `metadata` must map strings to strings. Got {dict(strangers)!r}.")
     header: dict[str, Any] = {"__metadata__": dict(metadata or {})}
     checksums: dict[str, str] = {}
     end = 0
@@ -184,7 +186,6 @@ def atomic_file(path: Path, size: int = 0) -> Iterator[BinaryIO]:
         with temporary.open("wb") as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())
         temporary.replace(path)
         _sync_folder(path.parent)
     except BaseException as error:

@@ -71,7 +71,7 @@ class Layer(nn.Module):
         """Fills the layer's own tensors by their initializers (what PyTorch's deferred initialisation calls)."""
         for attribute, initializer in self.initializers.items():
             tensor = getattr(self, attribute, None)
-            if tensor is not None and not tensor.is_meta:
+            if tensor is not None and not (tensor.is_meta and callable(initializer)):  # a value is checked at once
                 _fill(self, attribute, tensor, initializer)
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:

@@ -43,6 +43,7 @@ class Checkpoints:
         self._every_secs = every_secs
         self._max_to_keep = max_to_keep
         self._writes = writes and logdir is not None
+        self._first = writes
         self._last_time = time.monotonic()
         self._last_step: int | None = None
         self._state: dict[str, Any] | None = None
@@ -68,9 +69,9 @@ class Checkpoints:
             return math.nan
         train_op.load_state_dict(state, state["global_step"])
         self._last_step = train_op.global_step
-        if self._writes or self.logdir is None:
-            feed.load_state_dict(state["data"])
-            set_rng_state(state["rng"])
+        rng = state["rng"] if self._first else rng_state()  # processes must not draw the same dropout
+        feed.load_state_dict(state["data"])
+        set_rng_state(rng)
         return state["loss"]
 
     def due(self) -> bool:
@@ -85,7 +86,7 @@ class Checkpoints:
             OSError: if it cannot be written; what was there before is untouched.
         """
         train_op.check_finite()
-        if not self._writes or train_op.global_step == self._last_step:
+        if not self._writes or self.logdir is None or train_op.global_step == self._last_step:
             return
         state = {"model": train_op.tensors(), **train_op.state_dict(), "data": feed.state_dict(), "rng": rng_state()}
         _require_finite(state, train_op.global_step)
@@ -118,14 +119,13 @@ def _assign(train_op: TrainOp, saved: Mapping[str, torch.Tensor], path: str) -> 
 
 
 def _require_finite(state: Mapping[str, Any], step: int) -> None:
-    tensors = {name: tensor for name, tensor in _float_tensors(state) if tensor.numel()}
-    with torch.no_grad():
-        suspects = tensor_norms(list(tensors.values())).isfinite().tolist() if tensors else []
-        bad = [
-            name
-            for (name, tensor), finite in zip(tensors.items(), suspects, strict=True)
-            if not finite and not tensor.isfinite().all()
-        ]
+    tensors = [(path, tensor) for path, tensor in _tensors(state) if tensor.is_floating_point() and tensor.numel()]
+    bad = []
+    for device in {tensor.device for _, tensor in tensors}:
+        here = [(path, tensor) for path, tensor in tensors if tensor.device == device]
+        norms = tensor_norms([tensor.float() for _, tensor in here])
+        suspects = [pair for pair, finite in zip(here, norms.isfinite().tolist(), strict=True) if not finite]
+        bad += [path for path, tensor in suspects if not tensor.isfinite().all()]  # squares can overflow
     if bad:
         raise FloatingPointError(
             f"train: {bad[0]} is not finite after step {step}"
@@ -134,8 +134,8 @@ def _require_finite(state: Mapping[str, Any], step: int) -> None:
         )
 
 
-def _float_tensors(value: Any, path: str = "") -> Iterator[tuple[str, torch.Tensor]]:
-    if isinstance(value, torch.Tensor) and value.is_floating_point():
-        yield path, value.float()
+def _tensors(value: Any, path: str = "") -> Iterator[tuple[str, torch.Tensor]]:
+    if isinstance(value, torch.Tensor):
+        yield path, value
     for key, item in value.items() if isinstance(value, Mapping) else ():
-        yield from _float_tensors(item, f"{path}/{key}" if path else str(key))
+        yield from _tensors(item, f"{path}/{key}" if path else str(key))

@@ -11,7 +11,7 @@ from torch import nn
 
 from torchslim.graph import Symbol, Variable
 from torchslim.learning import session_era
-from torchslim.learning.objective import objective_of_function, objective_of_symbol
+from torchslim.learning.objective import Objective, objective_of_function, objective_of_symbol
 from torchslim.learning.optimizer import OptimizerFactory
 from torchslim.learning.train_op import TrainOp
 from torchslim.learning.trained import gradient_factors, select_trained, tensor_of
@@ -95,7 +95,7 @@ def create_train_op(
             raise ValueError(f"create_train_op: `total_loss` must be a scalar. Got shape {total_loss.shape}.")
         graph = total_loss.owner
         updates = graph.get_collection("update_ops") if update_ops is None else update_ops
-        objective = objective_of_symbol(total_loss, updates, add_regularization_losses)
+        objective: Objective = objective_of_symbol(total_loss, updates, add_regularization_losses)
         if global_step is USE_GLOBAL_STEP:
             global_step = get_or_create_global_step(graph)
     else:

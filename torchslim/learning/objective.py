@@ -62,12 +62,14 @@ class FunctionObjective(Objective):
         l2 = [variable for variable in regularized if isinstance(variable.regularizer, L2Regularizer)]
         super().__init__(module, [(variable, variable.regularizer.scale) for variable in l2])
         self.regularized = [variable for variable in regularized if variable not in l2]
-        # Not registered as a submodule: a `loss_fn` that is a module itself is `module`.
-        self.__dict__["loss_fn"] = loss_fn
+        self._loss_fn = (loss_fn,)  # out of sight of nn.Module: a `loss_fn` that is a module itself is `module`
 
     def forward(self, *batch: Any) -> torch.Tensor:
         """The sum of the function's value and the penalties that are left to autograd."""
-        loss = self.loss_fn(*batch)
+        loss = self._loss_fn[0](*batch)
+        if not isinstance(loss, torch.Tensor) or loss.ndim:
+            got = f"shape {list(loss.shape)}" if isinstance(loss, torch.Tensor) else type(loss).__name__
+            raise ValueError(f"create_train_op: the loss function must return a scalar tensor. Got {got}.")
         return add_n(loss, *(v.regularizer(v.tensor) for v in self.regularized)) if self.regularized else loss
 
 
@@ -95,7 +97,9 @@ def objective_of_symbol(
         l2 = {}
     rest = tuple(Symbol(node, total_loss.tracer) for node in terms if node not in l2)
     module = graph.module((rest, tuple(update_ops)), initialize=False)
-    by_name = {node.target: Symbol(node, total_loss.tracer) for node in graph.fx_graph.nodes if node.op == "placeholder"}
+    by_name = {
+        node.target: Symbol(node, total_loss.tracer) for node in graph.fx_graph.nodes if node.op == "placeholder"
+    }
     inputs = [by_name[name] for name in module.inputs]
     return SymbolObjective(module, [l2[node] for node in terms if node in l2], graph=graph, inputs=inputs)
 
@@ -125,9 +129,8 @@ def _as_l2(node: fx.Node, by_key: Mapping[str, Variable]) -> tuple[Variable, flo
     if node.target is not l2_loss:
         return None
     weights, scale = (*node.args, *node.kwargs.values())
-    if not isinstance(weights, fx.Node) or weights.target not in by_key or not isinstance(scale, float | int):
-        return None
-    return by_key[weights.target], float(scale)
+    variable = by_key.get(str(weights.target)) if isinstance(weights, fx.Node) and weights.op == "get_attr" else None
+    return None if variable is None or not isinstance(scale, float | int) else (variable, float(scale))
 
 
 def _missing_regularizers(graph: Graph, total_loss: Symbol) -> list[Symbol]:

@@ -3,35 +3,37 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import nn
 
 # Takes the parameters to train, e.g. `functools.partial(torch.optim.SGD, lr=0.01)`.
 OptimizerFactory = Callable[..., torch.optim.Optimizer]
 
 
 def make_optimizer(
-    optimizer: torch.optim.Optimizer | OptimizerFactory, parameters: Mapping[str, nn.Parameter], device: torch.device
+    optimizer: torch.optim.Optimizer | OptimizerFactory,
+    names: Sequence[str],
+    tensors: Sequence[torch.Tensor],
+    device: torch.device,
 ) -> torch.optim.Optimizer:
-    """The optimizer of `parameters` (name -> parameter).
+    """The optimizer of `tensors`, which have these `names` and live on `device`.
 
     Raises:
         TypeError: if `optimizer` is neither an optimizer nor makes one.
-        ValueError: if it does not hold all of the parameters.
+        ValueError: if it does not hold all of the tensors.
     """
-    tensors = list(parameters.values())
-    made = optimizer
-    if not isinstance(optimizer, torch.optim.Optimizer):
-        if not callable(optimizer):
-            raise TypeError(_wanted(optimizer))
-        made = optimizer(tensors, **_fused(optimizer, tensors, device))
+    made: Any = optimizer
+    if callable(optimizer):
+        made = optimizer(list(tensors), **_fused(optimizer, tensors, device))
     if not isinstance(made, torch.optim.Optimizer):
-        raise TypeError(_wanted(made))
+        raise TypeError(
+            "create_train_op: `optimizer` must be a torch.optim.Optimizer, or make one from parameters "
+            f"(`functools.partial(torch.optim.SGD, lr=0.01)`). Got {made!r}."
+        )
     held = {id(parameter) for group in made.param_groups for parameter in group["params"]}
-    strangers = [name for name, parameter in parameters.items() if id(parameter) not in held]
+    strangers = [name for name, tensor in zip(names, tensors, strict=True) if id(tensor) not in held]
     if strangers:
         raise ValueError(
             f"create_train_op: `optimizer` must hold every variable that is trained. Got one that lacks {strangers}. "
@@ -55,7 +57,7 @@ def align_state(optimizer: torch.optim.Optimizer) -> None:
                     state[name] = aligned.copy_(value)
 
 
-def _fused(factory: OptimizerFactory, parameters: list[nn.Parameter], device: torch.device) -> dict[str, bool]:
+def _fused(factory: OptimizerFactory, tensors: Sequence[torch.Tensor], device: torch.device) -> dict[str, bool]:
     """`fused=True` where PyTorch has it and the user did not choose: the same formula in one pass over memory.
 
     Measured on VGG16's 134 million weights on 2 cores: Adam 540 -> 39 ms a step, SGD with weight decay 280 -> 51 ms, SGD
@@ -67,12 +69,5 @@ def _fused(factory: OptimizerFactory, parameters: list[nn.Parameter], device: to
         return {}
     undecided = all(name in takes and takes[name].default is None for name in ("fused", "foreach"))
     differentiable = "differentiable" in takes and takes["differentiable"].default
-    possible = device.type in ("cpu", "cuda") and all(parameter.is_floating_point() for parameter in parameters)
+    possible = device.type in ("cpu", "cuda") and all(tensor.is_floating_point() for tensor in tensors)
     return {"fused": True} if undecided and possible and not differentiable else {}
-
-
-def _wanted(got: Any) -> str:
-    return (
-        "create_train_op: `optimizer` must be a torch.optim.Optimizer, or make one from parameters "
-        f"(`functools.partial(torch.optim.SGD, lr=0.01)`). Got {got!r}."
-    )

@@ -109,7 +109,6 @@ class Reporter:
         else:
             self._bar.set_postfix(loss=f"{loss:.4f}")
         if self._logdir is not None:
-            assert self._train_op.optimizer is not None
             self._writer.add_scalar("loss", loss, step)
             self._writer.add_scalar("learning_rate", float(self._train_op.optimizer.param_groups[0]["lr"]), step)
             self._writer.add_scalar("steps_per_second", 1 / max(seconds, 1e-9), step)

@@ -33,9 +33,9 @@ class TrainOp:
     Attributes:
         objective: what is differentiated.
         trained: the variables that a step changes.
-        optimizer: the optimizer; None until `prepare`.
         global_step: how many steps have been taken.
-        device: where it runs; None until `prepare`.
+        optimizer: the optimizer, from `prepare` on.
+        device: where it runs, from `prepare` on.
 
     Example:
         >>> import functools
@@ -46,6 +46,9 @@ class TrainOp:
         >>> losses[-1] < losses[0], train_op.global_step
         (True, 20)
     """
+
+    optimizer: torch.optim.Optimizer
+    device: torch.device
 
     def __init__(
         self,
@@ -61,9 +64,8 @@ class TrainOp:
     ) -> None:
         self.objective = objective
         self.trained = list(trained)
-        self.optimizer: torch.optim.Optimizer | None = None
         self.global_step = 0
-        self.device: torch.device | None = None
+        self._prepared = False
         self._make_optimizer = optimizer
         self._step_variable = step_variable
         self._factors = dict(factors or {})
@@ -108,10 +110,9 @@ class TrainOp:
             place_tensors(tensors, self.device, channels_last)
         if not self.objective.module.training:
             self.objective.module.train()
-        if self.optimizer is None:
+        if not self._prepared:
             names = [variable.op.name for variable in self.trained]
-            parameters = dict(zip(names, self._parameters, strict=True))
-            self.optimizer = make_optimizer(self._make_optimizer, parameters, self.device)
+            self.optimizer = make_optimizer(self._make_optimizer, names, self._parameters, self.device)
             with self._others_frozen():
                 self._forward = _distributed(self.objective, self.device)
             if self._step_variable is not None and self.device.type != "meta":
@@ -121,6 +122,7 @@ class TrainOp:
         self._scaler = torch.amp.GradScaler(self.device.type) if dtype == torch.float16 else None
         self._first_bad_step = torch.full((), _NEVER, device=self.device)
         self._compute_loss = torch.compile(self._forward) if compile else self._forward
+        self._prepared = True
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """What a checkpoint keeps of the model: `state_dict` key -> tensor."""
@@ -130,13 +132,11 @@ class TrainOp:
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps beside the model: the optimizer and the gradient scaler, as PyTorch gives them."""
-        assert self.optimizer is not None, "prepare comes first"
         scaler = {} if self._scaler is None else self._scaler.state_dict()
         return {"optimizer": self.optimizer.state_dict(), "scaler": scaler}
 
     def load_state_dict(self, state: Mapping[str, Any], global_step: int) -> None:
         """Continues from what `state_dict` gave at `global_step`."""
-        assert self.optimizer is not None, "prepare comes first"
         self.optimizer.load_state_dict(dict(state["optimizer"]))
         align_state(self.optimizer)
         if self._scaler is not None and state["scaler"]:
@@ -156,9 +156,8 @@ class TrainOp:
         Raises:
             FloatingPointError: if the loss is not finite and the device is the CPU; the variables are untouched then.
         """
-        if self.device is None:
+        if not self._prepared:
             self.prepare()
-        assert self.device is not None
         l2 = self.l2_value()
         return self.step_fn(*place_batch(batch, self.device)) + l2
 
@@ -196,7 +195,7 @@ class TrainOp:
         Raises:
             FloatingPointError: it names the first such step.
         """
-        if self.device is None or self.device.type in ("cpu", "meta"):
+        if self.device.type in ("cpu", "meta"):
             return
         step = int(self._first_bad_step)
         if step != _NEVER:
@@ -236,12 +235,12 @@ class TrainOp:
             for weight in weights:
                 if weight.grad is None:
                     weight.grad = torch.zeros_like(weight)
-            torch._foreach_add_([weight.grad for weight in weights], weights, alpha=scale)
+            torch._foreach_add_(_gradients(weights), weights, alpha=scale)
         for position, factor in self._factors.items():
             if (gradient := self._parameters[position].grad) is not None:
                 gradient.mul_(factor)
         if self._clip_gradient_norm > 0:
-            gradients = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
+            gradients = _gradients(self._parameters)
             torch._foreach_mul_(gradients, clip_factors(gradients, self._clip_gradient_norm))
 
     def _update(self) -> None:
@@ -253,6 +252,10 @@ class TrainOp:
         self.global_step += 1
         if self._step_variable is not None:
             tensor_of(self._step_variable).add_(1)
+
+
+def _gradients(tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    return [tensor.grad for tensor in tensors if tensor.grad is not None]
 
 
 def _distributed(objective: Objective, device: torch.device) -> nn.Module:

@@ -11,7 +11,9 @@ from torchslim.graph import Variable
 from torchslim.variables import did_you_mean
 
 
-def select_trained(variables: Sequence[Variable], variables_to_train: Sequence[Variable | str] | None) -> list[Variable]:
+def select_trained(
+    variables: Sequence[Variable], variables_to_train: Sequence[Variable | str] | None
+) -> list[Variable]:
     """The variables to train.
 
     Args:
@@ -45,8 +47,10 @@ def gradient_factors(
         ValueError: if a key of `multipliers` is not one of the trained variables.
     """
     names = [variable.op.name for variable in trained]
-    found = {find_variable(trained, key, "gradient_multipliers").op.name: factor for key, factor in (multipliers or {}).items()}
-    return {names.index(name): factor for name, factor in found.items()}
+    return {
+        names.index(find_variable(trained, key, "gradient_multipliers").op.name): factor
+        for key, factor in (multipliers or {}).items()
+    }
 
 
 def find_variable(variables: Sequence[Variable], wanted: Any, argument: str) -> Variable:

@@ -27,7 +27,9 @@ logger = logging.getLogger("torchslim")
 class TrainStepFn(Protocol):
     """What `train` calls for every batch."""
 
-    def __call__(self, train_op: TrainOp, batch: tuple[Any, ...], *, should_log: bool) -> tuple[torch.Tensor, bool]: ...
+    def __call__(self, train_op: TrainOp, batch: tuple[Any, ...], *, should_log: bool) -> tuple[torch.Tensor, bool]:
+        """As `train_step`."""
+        ...
 
 
 def train_step(train_op: TrainOp, batch: tuple[Any, ...], *, should_log: bool = True) -> tuple[torch.Tensor, bool]:
@@ -71,10 +73,10 @@ def train(
 ) -> float:
     """Trains until `number_of_steps`, over and over the data; stopped and started again, it goes on where it was.
 
-    If `logdir` has a checkpoint, everything continues from it: variables, optimizer, step, random state and the place in
-    the data. Otherwise `init_fn` runs, and the variables that it leaves alone are initialised. A checkpoint is written at
-    the end, and on Ctrl-C, which takes effect between two steps. Under `torchrun` the gradients of all processes are
-    averaged, and the first process writes.
+    If `logdir` has a checkpoint, everything continues from it: variables, optimizer, step, random state and the place
+    in the data. Otherwise `init_fn` runs, and the variables that it leaves alone are initialised. A checkpoint is
+    written at the end, and on Ctrl-C, which takes effect between two steps. Under `torchrun` the gradients of all
+    processes are averaged, and the first process writes.
 
     Args:
         train_op: what `create_train_op` gave.
@@ -180,7 +182,7 @@ def _batches(train_op: TrainOp, batches: Iterable[Any] | None) -> Iterable[Any]:
 
 @contextlib.contextmanager
 def _interrupted_between_steps() -> Iterator[Callable[[], None]]:
-    """Holds Ctrl-C back until a step is complete, so that what is saved then is whole; a second one is not held back."""
+    """Holds Ctrl-C back until a step is complete, so that what is saved then is whole; a second one is not held."""
     pressed = False
 
     def note(*_: Any) -> None:
