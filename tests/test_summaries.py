@@ -116,7 +116,7 @@ def test_print_summary_logs(tmp_path: Path, caplog: pytest.LogCaptureFixture) ->
 
 
 def test_what_is_no_symbol() -> None:
-    with pytest.raises(TypeError, match="must be a Symbol or Variable of a graph. Got Tensor"):
+    with pytest.raises(TypeError, match=r"must be a Symbol or Variable of a graph. Got Tensor"):
         slim.summaries.add_scalar_summary(torch.tensor(1.0), "loss")
 
 

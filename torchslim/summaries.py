@@ -129,7 +129,7 @@ def add_zero_fraction_summary(
         'relu/Fraction of Zero Values'
     """
     tag = f"{name or _own_name(tensor)}/Fraction of Zero Values"
-    return _add("scalar", torch.eq(tensor, 0).float().mean(), tag, prefix, print_summary)
+    return _add("scalar", tensor.eq(0).float().mean(), tag, prefix, print_summary)
 
 
 def add_scalar_summaries(

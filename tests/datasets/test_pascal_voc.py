@@ -14,7 +14,8 @@ from PIL import Image
 
 from torchslim.datasets import CLASS_NAMES, PascalVOC, VOCObject, get_dataset, sample_voc
 
-OBJECT = """<object><name>{name}</name><pose>Left</pose><truncated>{truncated}</truncated><difficult>{difficult}</difficult>
+OBJECT = """<object><name>{name}</name><pose>Left</pose>
+<truncated>{truncated}</truncated><difficult>{difficult}</difficult>
 <bndbox><xmax>{box[2]}</xmax><xmin>{box[0]}</xmin><ymax>{box[3]}</ymax><ymin>{box[1]}</ymin></bndbox>
 <part><name>head</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>2</xmax><ymax>2</ymax></bndbox></part></object>"""
 
@@ -166,7 +167,7 @@ def test_corrupt_annotation_is_named(devkit, content, reason):
 
 
 def test_unknown_year_is_refused(devkit):
-    with pytest.raises(ValueError, match="`year` must be one of 2007.*Got '2006'"):
+    with pytest.raises(ValueError, match=r"`year` must be one of 2007.*Got '2006'"):
         PascalVOC(devkit, "trainval", "2006")
 
 
@@ -174,7 +175,7 @@ def test_get_dataset(devkit, tmp_path, monkeypatch):
     assert len(get_dataset("pascal_voc", "trainval", devkit, with_difficult=True)[0]) == 3
     monkeypatch.setattr(sample_voc, "create", functools.partial(sample_voc.create, num_images=6))
     assert len(get_dataset("sample_voc", "val", tmp_path / "drawn")) == 2
-    with pytest.raises(ValueError, match="one of pascal_voc, sample_voc. Got 'imagenet'"):
+    with pytest.raises(ValueError, match=r"one of pascal_voc, sample_voc\. Got 'imagenet'"):
         get_dataset("imagenet", "train", devkit)
 
 

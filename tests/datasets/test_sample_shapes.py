@@ -37,5 +37,5 @@ def test_index_out_of_range(index):
 
 
 def test_bad_arguments():
-    with pytest.raises(ValueError, match="`num_forms` must be positive. Got 0"):
+    with pytest.raises(ValueError, match=r"`num_forms` must be positive\. Got 0"):
         SampleShapes(10, num_forms=0)

@@ -33,7 +33,8 @@ def test_every_class_has_an_icon_of_known_parts():
 
 def test_same_seed_same_bytes_and_another_seed_others(tmp_path):
     first, again, other = (
-        digest(sample_voc.create(tmp_path / name, num_images=6, seed=seed)) for name, seed in zip("abc", (1, 1, 2))
+        digest(sample_voc.create(tmp_path / name, num_images=6, seed=seed))
+        for name, seed in zip("abc", (1, 1, 2), strict=True)
     )
     assert first == again
     pictures = [name for name in first if name.endswith(".jpg")]
@@ -123,12 +124,12 @@ def test_other_arguments_draw_it_anew(tmp_path):
 def test_interruption_leaves_nothing_and_is_made_good(tmp_path, monkeypatch):
     def fail_at_the_third(seed, index):
         if index == 2:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt("Ctrl-C")
         return draw(seed, index)
 
     draw = sample_voc._draw
     monkeypatch.setattr(sample_voc, "_draw", fail_at_the_third)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt, match="Ctrl-C"):
         sample_voc.create(tmp_path, num_images=6)
     assert not any((tmp_path / "VOCdevkit").iterdir())
     monkeypatch.undo()
@@ -154,5 +155,5 @@ def test_a_real_data_set_is_never_overwritten(tmp_path):
 
 
 def test_too_few_pictures_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="`num_images` must be at least 3. Got 2"):
+    with pytest.raises(ValueError, match=r"`num_images` must be at least 3\. Got 2"):
         sample_voc.create(tmp_path, num_images=2)

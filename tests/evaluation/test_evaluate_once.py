@@ -170,6 +170,11 @@ def test_events(task: Task, checkpoint: str, tmp_path: Path, caplog: pytest.LogC
     assert f"eval/mse = {values['eval/mse']}" in caplog.text
 
 
+def test_events_have_the_names_of_the_map(task: Task, checkpoint: str, tmp_path: Path) -> None:
+    once(checkpoint, tmp_path / "events", eval_op=task.updates.values())
+    assert events(tmp_path / "events").keys() == task.updates.keys()
+
+
 def test_events_of_lists_and_unnamed_metrics(tmp_path: Path) -> None:
     scores, labels = placeholder((None, 2), name="scores"), placeholder((None, 2), name="labels")
     get_default_graph().add_feed([(torch.eye(2), torch.eye(2))], [scores, labels])

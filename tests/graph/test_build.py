@@ -166,7 +166,7 @@ def test_extract_computes_just_that_and_shares_parameters(model: slim.Model) -> 
     part = model.extract("conv1/conv1_1", "branch/conv")
     assert set(dict(part.named_children())) == {"conv1", "branch", "pool1"}
     assert part.branch.conv is model.branch.conv
-    assert list(model.extract("conv1/conv1_1").state_dict())[0] == "conv1.conv1_1.weight"
+    assert next(iter(model.extract("conv1/conv1_1").state_dict())) == "conv1.conv1_1.weight"
 
 
 @pytest.mark.parametrize("structure", [lambda a, b: (a, b), lambda a, b: [a, b], lambda a, b: {"a": a, "b": b}])
@@ -180,8 +180,14 @@ def test_several_inputs_and_keywords() -> None:
         return slim.fully_connected(a, 3, scope="fc") * factor + b
 
     model = slim.build(two, torch.empty(1, 2), slim.InputSpec((None, 3), name="offset"), factor=2.0)
-    assert model.inputs == ("input", "offset")
+    assert model.inputs == ("inputs", "offset")
     assert model(torch.zeros(4, 2), torch.ones(4, 3)).shape == (4, 3)
+
+
+def test_inputs_without_names_keep_their_order() -> None:
+    model = slim.build(lambda a, b, c: a - 2 * b + 4 * c, *[torch.empty(1)] * 3)
+    assert model(*torch.tensor([[1.0], [2.0], [3.0]])).item() == 9.0
+    assert model.inputs == ("inputs", "inputs_1", "inputs_2")
 
 
 def test_meta_needs_no_memory_and_makes_no_values() -> None:

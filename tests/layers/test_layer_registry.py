@@ -1,4 +1,4 @@
-"""Every layer crossed with what a PyTorch module must stand: gradients, autocast, saving, compiling, exporting, meta."""
+"""Every layer crossed with what a module must stand: gradients, autocast, saving, compiling, exporting, meta."""
 
 from __future__ import annotations
 

@@ -25,14 +25,14 @@ def images(channels: int | None = 3, size: int | None = 8) -> slim.Symbol:
         (lambda: slim.conv2d(images(), 2.0, 3), ValueError, "Got 2.0"),
         (lambda: slim.conv2d(images(), 4, [3, 3, 3]), ValueError, r"Got \[3, 3, 3\]"),
         (lambda: slim.conv2d(images(), 4, 3, stride=0), ValueError, "Got 0"),
-        (lambda: slim.conv2d(images(), 4, 3, stride=2, rate=2), ValueError, "cannot both be greater than 1. Got 2 and 2"),
+        (lambda: slim.conv2d(images(), 4, 3, stride=2, rate=2), ValueError, "be greater than 1. Got 2 and 2"),
         (lambda: slim.conv2d(images(), 4, 9, padding="VALID"), ValueError, r"`kernel_size` \[9, 9\]"),
         (lambda: slim.conv2d(images(channels=None), 4, 3), ValueError, r"Got shape \(None, None, 8, 8\)"),
         (lambda: slim.conv2d("images", 4, 3), TypeError, "Got 'images'"),
         (lambda: slim.conv2d(0, 4, 3), ValueError, "must be positive. Got 0"),
         (lambda: slim.conv2d(images(), 4, 3, weights_initializer=torch.ones(2)), ValueError, "2"),
         (lambda: slim.conv2d(images(), 4, 3, weights_regularizer=0.1), TypeError, "float"),
-        (lambda: slim.fully_connected(slim.placeholder((None, 3, None)), 4), ValueError, r"Got shape \(None, 3, None\)"),
+        (lambda: slim.fully_connected(slim.placeholder((None, 3, None)), 4), ValueError, r"shape \(None, 3, None\)"),
         (lambda: slim.fully_connected(images(), -1), ValueError, "Got -1"),
         (lambda: slim.max_pool2d(images(), 9), ValueError, r"`kernel_size` \[9, 9\]"),
         (lambda: slim.avg_pool2d(images(), 2, padding="ANY"), ValueError, "Got 'ANY'"),
@@ -196,7 +196,7 @@ def test_a_layer_must_give_a_module() -> None:
     def bad(inputs: slim.layers.Incoming) -> int:
         return 3
 
-    with pytest.raises(TypeError, match="layer bad: the function must return an nn.Module. Got 3"):
+    with pytest.raises(TypeError, match=r"layer bad: the function must return an nn\.Module. Got 3"):
         bad(images())
 
 

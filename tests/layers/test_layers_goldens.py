@@ -1,4 +1,4 @@
-"""Layers as TF-Slim computes, names and updates them: values, gradients, statistics, names in creation order, end points.
+"""Layers as TF-Slim computes and names them: values, gradients, statistics, names in creation order, end points.
 
 Cases run channels-last as they stand, and channels-first transposed where they have no axis numbers.
 """

@@ -13,7 +13,7 @@ from torchslim.layers.padding import same_pads
 
 
 def windows(image: np.ndarray, kernel: int, stride: int, rate: int, padding: str) -> np.ndarray:
-    """`[C, H', W', kernel, kernel]`; NaN where a window reaches beyond the image. Written from TensorFlow's definition."""
+    """`[C, H', W', kernel, kernel]`; NaN beyond the image. Written from TensorFlow's definition."""
     _, height, width = image.shape
     reach = (kernel - 1) * rate + 1
     starts = []

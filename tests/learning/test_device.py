@@ -67,7 +67,7 @@ def test_auto_precision_on_cuda_means_no_emulation(
 
 
 def test_precision_that_is_not_taken() -> None:
-    with pytest.raises(ValueError, match="'fp16' needs a CUDA device. Got 'cpu'"):
+    with pytest.raises(ValueError, match=r"'fp16' needs a CUDA device\. Got 'cpu'"):
         resolve_precision("fp16", CPU)
     with pytest.raises(ValueError, match="Got 'half'"):
         resolve_precision("half", CPU)

@@ -32,11 +32,11 @@ def test_a_batch_becomes_the_arguments_of_the_loss(batch: Any, expected: tuple[A
 
 
 def test_nothing_to_give() -> None:
-    with pytest.raises(ValueError, match="Got none in pass 1. The data set may be empty"):
+    with pytest.raises(ValueError, match=r"Got none in pass 1\. The data set may be empty"):
         next(Feed([]))
     once = Feed(iter([1]))
     next(once)
-    with pytest.raises(ValueError, match="Got none in pass 2. A generator can be read only once"):
+    with pytest.raises(ValueError, match=r"Got none in pass 2\. A generator can be read only once"):
         next(once)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import random
 import runpy
@@ -45,7 +46,7 @@ def test_killed_at_random_moments(tmp_path: Path, processes: multiprocessing.con
         process.join()
         assert latest_checkpoint(tmp_path, verify=True) is not None
         steps.append(newest(tmp_path))
-    assert all(later > earlier for earlier, later in zip(steps, steps[1:], strict=False))
+    assert all(later > earlier for earlier, later in itertools.pairwise(steps))
 
     run = runpy.run_path(str(SCRIPT))["run"]
     resumed = run(str(tmp_path), number_of_steps=steps[-1] + 3)

@@ -162,7 +162,7 @@ def test_fused_optimizers_walk_in_the_layout_of_the_kernels() -> None:
         x = torch.randn(2, 3, 8, 8)
         for _ in range(3):
             train_op(x)
-            state = {key: value for key, value in train_op.state_dict()["optimizer"].items()}
+            state = dict(train_op.state_dict()["optimizer"])
             state["state"] = {
                 i: {name: value.clone(memory_format=torch.contiguous_format) for name, value in slots.items()}
                 for i, slots in state["state"].items()
@@ -473,7 +473,7 @@ def test_losses_that_are_not_taken() -> None:
     net = slim.fully_connected(x, 2)
     with pytest.raises(ValueError, match=r"must be a scalar. Got shape \(None, 2\)"):
         create_train_op(net, SGD)
-    with pytest.raises(TypeError, match="`module` goes with a Python loss function.* Got Linear"):
+    with pytest.raises(TypeError, match=r"`module` goes with a Python loss function.* Got Linear"):
         create_train_op(net.sum(), SGD, module=nn.Linear(1, 1))
     with pytest.raises(TypeError, match="module=None"):
         create_train_op(lambda batch: batch, SGD)

@@ -190,7 +190,7 @@ def test_number_of_steps_that_are_done_already(tmp_path: Path) -> None:
 def test_checkpoint_of_another_model(tmp_path: Path) -> None:
     train(graph_op()[0], tmp_path, number_of_steps=1, **QUIET)
     with pytest.raises(
-        ValueError, match="another model: other.weight is not in it; other.bias is not in it; fc.weight is in"
+        ValueError, match=r"another model: other.weight is not in it; other.bias is not in it; fc.weight is in"
     ):
         train(graph_op("other")[0], tmp_path, number_of_steps=2, **QUIET)
 
@@ -257,7 +257,7 @@ def test_nothing_that_is_not_finite_is_saved(tmp_path: Path) -> None:
             train_op.tensors()["3.bias"][0] = math.inf
         return loss, False
 
-    with pytest.raises(FloatingPointError, match="model/3.bias is not finite after step 3"):
+    with pytest.raises(FloatingPointError, match=r"model/3.bias is not finite after step 3"):
         train(new_op(), tmp_path, poison, number_of_steps=9, save_interval_secs=1e-9, batches=loader(), **QUIET)
     assert checkpoints_in(tmp_path) == ["model.ckpt-1.safetensors", "model.ckpt-2.safetensors"]
 
@@ -293,7 +293,7 @@ def test_ctrl_c_takes_effect_after_the_step_and_saves(tmp_path: Path) -> None:
         return train_step(train_op, batch)
 
     train_op = new_op()
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt, match="Ctrl-C"):
         train(train_op, tmp_path, press, batches=loader(), **QUIET)
     assert signal.getsignal(signal.SIGINT) is before
     assert checkpoints_in(tmp_path) == ["model.ckpt-5.safetensors"]
@@ -311,7 +311,7 @@ def test_second_ctrl_c_does_not_wait() -> None:
         os.kill(os.getpid(), signal.SIGINT)
         raise AssertionError("not reached")
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt, match="Ctrl-C"):
         train(new_op(), None, press, batches=loader(), **QUIET)
 
 
@@ -422,14 +422,14 @@ def test_local_master_passes(master: str) -> None:
 
 
 def test_misspelt_argument() -> None:
-    with pytest.raises(TypeError, match="no argument `number_of_step`. Got 5. Did you mean 'number_of_steps'"):
+    with pytest.raises(TypeError, match=r"no argument `number_of_step`\. Got 5. Did you mean 'number_of_steps'"):
         train(new_op(), None, number_of_step=5)
 
 
 def test_no_data() -> None:
-    with pytest.raises(ValueError, match="`batches` must be given .* Got None"):
+    with pytest.raises(ValueError, match=r"`batches` must be given .* Got None"):
         train(new_op(), None, number_of_steps=1)
-    with pytest.raises(ValueError, match="`batches` must give at least one batch. Got none in pass 1"):
+    with pytest.raises(ValueError, match=r"`batches` must give at least one batch. Got none in pass 1"):
         train(new_op(), None, batches=[], number_of_steps=1, **QUIET)
     with slim.Graph():
         loss = slim.fully_connected(slim.placeholder((None, 3), name="images"), 1).sum()

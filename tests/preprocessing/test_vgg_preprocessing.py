@@ -158,5 +158,5 @@ def test_bad_input_is_refused(arguments, message):
 
 
 def test_unknown_name_is_refused():
-    with pytest.raises(ValueError, match="Got 'vgg-16'. Did you mean 'vgg_16'"):
+    with pytest.raises(ValueError, match=r"Got 'vgg-16'\. Did you mean 'vgg_16'"):
         get_preprocessing("vgg-16")

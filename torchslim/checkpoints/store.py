@@ -186,6 +186,7 @@ def atomic_file(path: Path, size: int = 0) -> Iterator[BinaryIO]:
         with temporary.open("wb") as file:
             yield file
             file.flush()
+            os.fsync(file.fileno())
         temporary.replace(path)
         _sync_folder(path.parent)
     except BaseException as error:

@@ -33,16 +33,14 @@ class Failure:
     """Takes the place of an item, and then of its batch: an error on its way out of a worker."""
 
     index: int
+    reason: str
     error: Exception
 
     def to_error(self, dataset: Any) -> DataError:
         """Returns what to raise, the error itself as its cause."""
         source = _source(dataset, self.index)
-        where = f" ({source})" if source and source not in str(self.error) else ""
-        kind = "" if isinstance(self.error, _UnlikeError) else f"{type(self.error).__name__}: "
-        error = DataError(
-            f"data.batch: item {self.index}{where} of {short_name(dataset)} failed. {kind}{self.error}"
-        )
+        where = f" ({source})" if source and source not in self.reason else ""
+        error = DataError(f"data.batch: item {self.index}{where} of {short_name(dataset)} failed. {self.reason}")
         error.__cause__ = self.error
         return error
 
@@ -65,7 +63,8 @@ class Items(Dataset[Any]):
             fields = tuple(map(_to_tensor, item if isinstance(item, (tuple, list)) else [item]))
             self._check(fields)
         except Exception as error:
-            return Failure(index, _portable(error))
+            reason = str(error) if isinstance(error, _UnlikeError) else f"{type(error).__name__}: {error}"
+            return Failure(index, reason, _portable(error))
         return fields
 
     def _check(self, fields: tuple[torch.Tensor, ...]) -> None:

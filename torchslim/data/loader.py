@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -88,6 +89,9 @@ class Loader:
             pin_memory=torch.cuda.is_available() if pin_memory == "auto" else bool(pin_memory),
             generator=torch.Generator(),  # its own, so that a pass draws nothing from torch's
         )
+        # An iterator with workers must die with its last reference: the garbage collector, which frees graphs, would
+        # finalize the queues to the workers first, and torch then waits 5 s for each. This keeps it away from that.
+        weakref.finalize(self, id, self._loader).atexit = False
         self._next = (0, 0)  # the pass that comes next, and how many of its batches to skip
         self._position = (0, 0)
 
@@ -148,9 +152,7 @@ def _collate(items: list[Any]) -> Any:
 
 def _size_of(dataset: Any) -> int:
     if not (hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")):
-        raise TypeError(
-            f"data.batch: `dataset` must have __len__ and __getitem__. Got {type(dataset).__name__}."
-        )
+        raise TypeError(f"data.batch: `dataset` must have __len__ and __getitem__. Got {type(dataset).__name__}.")
     if len(dataset) == 0:
         raise ValueError(f"data.batch: `dataset` is empty: {short_name(dataset)} has no items.")
     return len(dataset)

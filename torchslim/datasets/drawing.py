@@ -159,10 +159,7 @@ def _places(
         for x, y in rng.random((20, 2)).tolist():
             centre = (margin_x + x * (width - 2 * margin_x), margin_y + y * (height - 2 * margin_y))
             room = min(
-                (
-                    math.dist(centre, other) / (spec.radius + objects[i].radius)
-                    for i, other in enumerate(chosen)
-                ),
+                (math.dist(centre, other) / (spec.radius + objects[i].radius) for i, other in enumerate(chosen)),
                 default=math.inf,
             )
             if room > most_room:
@@ -173,9 +170,7 @@ def _places(
     return chosen
 
 
-def _draw_icon(
-    scene: _Scene, spec: ObjectSpec, centre: tuple[float, float], tilt: float, number: int = 0
-) -> bool:
+def _draw_icon(scene: _Scene, spec: ObjectSpec, centre: tuple[float, float], tilt: float, number: int = 0) -> bool:
     """Draws one icon, turned by up to `tilt` degrees; returns whether it reaches beyond the picture."""
     rng = scene.rng
     angle, shear = math.radians(rng.uniform(-tilt, tilt)), rng.uniform(-0.15, 0.15)
@@ -230,7 +225,7 @@ def _paint(scene: _Scene, part: Part, pose: _Pose, look: _Look, number: int) -> 
     window = scene.canvas[top:bottom, left:right]
     window += (look.opacity * alpha)[:, :, None] * (colour * shade[:, :, None] - window)
     if number:
-        scene.owner[top:bottom, left:right][alpha > 0.5] = number
+        scene.owner[top:bottom, left:right][alpha > -1] = number
     return outside
 
 
@@ -305,9 +300,7 @@ def _background(rng: np.random.Generator, height: int, width: int) -> Floats:
     middle, spread = rng.uniform(40, 215, 3), rng.uniform(5, 45)
     coarse = middle + spread * rng.standard_normal((cells, cells + 1, 3))
     coarse = (coarse + coarse.mean(-1, keepdims=True)) / 2  # calmer colours than the objects'
-    blobs = Image.fromarray(np.clip(coarse, 0, 255).astype(np.uint8)).resize(
-        (width, height), Image.Resampling.BICUBIC
-    )
+    blobs = Image.fromarray(np.clip(coarse, 0, 255).astype(np.uint8)).resize((width, height), Image.Resampling.BICUBIC)
     canvas = np.asarray(blobs, np.float32).copy()
     if rng.random() < 0.6:
         cos, sin = math.cos(angle := rng.uniform(0, math.pi)), math.sin(angle)

@@ -150,14 +150,8 @@ ICONS: dict[str, Icon] = {
         Part(E, 0, -0.86, 0.27, 0.14, tone="trim"),
     ),
     "pottedplant": (
-        *(
-            Part(E, x, y, 0.14, 0.48, angle, texture="waves")
-            for x, y, angle in ((-0.5, -0.25, -60), (0.5, -0.25, 60))
-        ),
-        *(
-            Part(E, x, y, 0.14, 0.5, angle)
-            for x, y, angle in ((-0.28, -0.5, -28), (0.28, -0.5, 28), (0, -0.5, 0))
-        ),
+        *(Part(E, x, y, 0.14, 0.48, angle, texture="waves") for x, y, angle in ((-0.5, -0.25, -60), (0.5, -0.25, 60))),
+        *(Part(E, x, y, 0.14, 0.5, angle) for x, y, angle in ((-0.28, -0.5, -28), (0.28, -0.5, 28), (0, -0.5, 0))),
         Part(B, 0, 0.45, 0.36, 0.48, tone="trim", texture="bars"),
         Part(B, 0, 0.05, 0.55, 0.13, tone="trim"),
     ),

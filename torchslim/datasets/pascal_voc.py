@@ -207,11 +207,7 @@ def _find_folder(root: Path, year: str, image_set: str, download: bool) -> Path:
     for place in places:
         if place.is_dir():
             return place
-    state = (
-        f"it holds {_few(sorted(os.listdir(root))) or 'nothing'}"
-        if root.is_dir()
-        else "there is no such folder"
-    )
+    state = f"it holds {_few(sorted(os.listdir(root))) or 'nothing'}" if root.is_dir() else "there is no such folder"
     raise FileNotFoundError(
         f"PascalVOC: `root` must hold VOCdevkit/VOC{year} or VOC{year}. Got {str(root)!r} ({state}). "
         "Pass download=True to get it, or draw a small one: torchslim.datasets.sample_voc.create(root)."

@@ -72,14 +72,10 @@ class SampleShapes(torch.utils.data.Dataset[tuple[torch.Tensor, int]]):
 def _form(number: int) -> Icon:
     """Form `number`: two to four parts around one large one; a part with an empty texture stays plain."""
     rng = np.random.default_rng((20, number))
-    parts = [
-        Part(SHAPES[number % 3], 0, 0, rng.uniform(0.45, 0.9), rng.uniform(0.45, 0.9), rng.uniform(-30, 30))
-    ]
+    parts = [Part(SHAPES[number % 3], 0, 0, rng.uniform(0.45, 0.9), rng.uniform(0.45, 0.9), rng.uniform(-30, 30))]
     for tone in ("light", "trim", "dark")[: rng.integers(1, 4)]:
         x, y = rng.uniform(-0.65, 0.65, 2)
         w, h = rng.uniform(0.12, 0.5, 2)
         shape = SHAPES[rng.integers(len(SHAPES))]
-        parts.append(
-            Part(shape, x, y, w, h, rng.uniform(-90, 90), tone, "" if rng.random() < 0.6 else "textured")
-        )
+        parts.append(Part(shape, x, y, w, h, rng.uniform(-90, 90), tone, "" if rng.random() < 0.6 else "textured"))
     return tuple(part._replace(texture="textured") if i == 0 else part for i, part in enumerate(parts))

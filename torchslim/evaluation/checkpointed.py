@@ -181,11 +181,7 @@ class Evaluation:
         needed = {variable.op.name for variable in get_variables(module=model)}
         lacking = (set(model.inputs) - set(self.module.inputs)) | (needed - known)
         if lacking:
-            logger.info(
-                "evaluation: the summary %r is left out: it needs %s.",
-                summary.tag,
-                ", ".join(sorted(lacking)),
-            )
+            logger.info("evaluation: summary %r is left out: it needs %s.", summary.tag, sorted(lacking))
         return not lacking
 
     def restore(self, path: Path) -> None:
@@ -201,11 +197,8 @@ class Evaluation:
         for variable in variables.values():
             if variable.is_meta:
                 variable.initialize()
-        for model in [
-            self.module,
-            *([self.final] if self.final else []),
-            *(model for _, model in self.summaries),
-        ]:
+        models = [self.module, self.final, *(model for _, model in self.summaries)]
+        for model in filter(None, models):
             place_tensors([*model.parameters(), *model.buffers()], self.device)
         self.path = path
 
@@ -225,7 +218,8 @@ class Evaluation:
         if logdir is not None and _is_first_process():
             self._write(logdir, values, dict(zip(self.module.inputs, last_batch, strict=True)))
         if self.final is not None:
-            return to_python(self.final())
+            with torch.inference_mode():
+                return to_python(self.final())
         if isinstance(self.eval_op, Mapping):
             return values
         return next(iter(values.values())) if isinstance(self.eval_op, Symbol) else list(values.values())
@@ -247,12 +241,12 @@ class Evaluation:
 
 
 def _named_updates(eval_op: Any) -> dict[str, Symbol]:
-    """Name -> update; without names given, the scope in which the metric was made."""
+    """Name -> update; without names given, that in its map, or the scope in which the metric was made."""
     if isinstance(eval_op, Mapping):
         updates = dict(eval_op)
     else:
         given = [eval_op] if isinstance(eval_op, Symbol) else list(eval_op or ())
-        updates = {_scope_of(symbol): symbol for symbol in given}
+        updates = {_name_of(symbol): symbol for symbol in given}
     for name, symbol in updates.items():
         if not isinstance(symbol, Symbol) or not isinstance(_module_of(symbol), MetricUpdate):
             raise ValueError(
@@ -264,8 +258,11 @@ def _named_updates(eval_op: Any) -> dict[str, Symbol]:
     return updates
 
 
-def _scope_of(update: Any) -> str:
-    return str(update.node.target).removesuffix(".update").replace(".", "/") if isinstance(update, Symbol) else ""
+def _name_of(update: Any) -> str:
+    if not isinstance(update, Symbol):
+        return ""
+    scope = str(update.node.target).removesuffix(".update").replace(".", "/")
+    return update.aliases[-1] if update.aliases else scope
 
 
 def _module_of(symbol: Symbol) -> Any:

@@ -50,13 +50,10 @@ def evaluate(
 
     Example:
         >>> import torch, torchslim as slim
-        >>> data = torch.utils.data.TensorDataset(torch.arange(5.0)[:, None], torch.tensor([0, 0, 0, 1, 0]))
-        >>> model = torch.nn.Linear(1, 2)
-        >>> def step(model, inputs, labels):
-        ...     return model(inputs).argmax(-1) * 0, labels
-        >>> slim.evaluation.evaluate(model, torch.utils.data.DataLoader(data, batch_size=2),
-        ...                          {'accuracy': slim.metrics.StreamingAccuracy()}, step=step, device='cpu')
-        {'accuracy': 0.800000011920929}
+        >>> data = torch.utils.data.TensorDataset(torch.tensor([0, 1, 2, 3]), torch.tensor([0, 1, 2, 0]))
+        >>> batches = torch.utils.data.DataLoader(data, batch_size=3)
+        >>> slim.evaluation.evaluate(torch.nn.Identity(), batches, {'accuracy': slim.metrics.StreamingAccuracy()})
+        {'accuracy': 0.75}
     """
     if num_evals is not None and num_evals < 1:
         raise ValueError(f"evaluate: `num_evals` must be at least 1, or None for all batches. Got {num_evals}.")

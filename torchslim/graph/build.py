@@ -44,7 +44,7 @@ def placeholder(
     Args:
         shape: `None` for a size that varies, e.g. `(None, 3, 224, 224)`; or an `InputSpec`.
         dtype: the element type.
-        name: the name of the argument of `forward`; default `input`, made unique.
+        name: the name of the argument of `forward`; default `inputs`, made unique.
 
     Example:
         >>> import torchslim as slim

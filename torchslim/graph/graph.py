@@ -105,7 +105,8 @@ class Graph:
         nodes = list(self.fx_graph.nodes)
         last = next((node for node in reversed(nodes) if node.op == "placeholder"), None)
         with self.fx_graph.inserting_after(last):
-            node = self.fx_graph.placeholder(self.names.unique(name or "input").replace("/", "_"))
+            node = self.fx_graph.placeholder((name or "inputs").replace("/", "_"))
+        node.target = node.name  # the generated `forward` calls its arguments by their targets
         return self.recorder.symbol(node, runs)  # type: ignore[arg-type]
 
     def add_feed(self, loader: Iterable[Any], symbols: Sequence[Symbol]) -> None:

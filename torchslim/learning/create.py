@@ -72,7 +72,7 @@ def create_train_op(
     Example:
         >>> import functools
         >>> with slim.Graph():
-        ...     images, labels = slim.placeholder((None, 4)), slim.placeholder((None, 3))
+        ...     images, labels = slim.placeholder((None, 4), name='images'), slim.placeholder((None, 3), name='labels')
         ...     logits = slim.fully_connected(images, 3, activation_fn=None, scope='logits')
         ...     _ = slim.losses.softmax_cross_entropy(logits, labels)
         ...     train_op = slim.learning.create_train_op(
@@ -102,8 +102,8 @@ def create_train_op(
         module = total_loss if module is None and isinstance(total_loss, nn.Module) else module
         if not callable(total_loss) or module is None:
             raise TypeError(
-                "create_train_op: `total_loss` must be a Symbol, or a function of a batch together with the `module` that it "
-                f"trains. Got {total_loss!r} and module={module!r}."
+                "create_train_op: `total_loss` must be a Symbol, or a function of a batch together with the `module` "
+                f"that it trains. Got {total_loss!r} and module={module!r}."
             )
         objective = objective_of_function(total_loss, module, add_regularization_losses)
         global_step = None if global_step is USE_GLOBAL_STEP else global_step

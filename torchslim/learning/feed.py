@@ -79,8 +79,8 @@ class Feed:
         for _ in range(state["position"]):
             if next(self._iterator, _END) is _END:  # type: ignore[arg-type]
                 raise ValueError(
-                    f"train: the checkpoint was written after {state['position']} batches of a pass, but a pass gives only "
-                    f"{self.position} now. Got other data than before? Train in another `logdir`."
+                    f"train: the checkpoint was written after {state['position']} batches of a pass, but a pass gives "
+                    f"only {self.position} now. Got other data than before? Train in another `logdir`."
                 )
             self.position += 1
 

@@ -267,6 +267,6 @@ def _distributed(objective: Objective, device: torch.device) -> nn.Module:
 
 def _not_finite(value: object, step: int, variables: str) -> str:
     return (
-        f"check_numerics: the loss is {value} at step {step}. {variables}; checkpoints are not written with such values. "
-        "Lower the learning rate, set `clip_gradient_norm`, or look for bad values in the batch."
+        f"check_numerics: the loss is {value} at step {step}. {variables}; checkpoints are not written with such "
+        "values. Lower the learning rate, set `clip_gradient_norm`, or look for bad values in the batch."
     )

@@ -183,17 +183,17 @@ def _batches(train_op: TrainOp, batches: Iterable[Any] | None) -> Iterable[Any]:
 @contextlib.contextmanager
 def _interrupted_between_steps() -> Iterator[Callable[[], None]]:
     """Holds Ctrl-C back until a step is complete, so that what is saved then is whole; a second one is not held."""
-    pressed = False
+    pressed, message = False, "train: stopped by Ctrl-C"
 
     def note(*_: Any) -> None:
         nonlocal pressed
         if pressed:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt(message)
         pressed = True
 
     def raise_if_pressed() -> None:
         if pressed:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt(message)
 
     default = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if not default or threading.current_thread() is not threading.main_thread():

@@ -32,9 +32,7 @@ def accuracy(
         tensor(0.7500)
     """
     if has_torch_function((predictions, labels, weights)):
-        return handle_torch_function(
-            accuracy, (predictions, labels, weights), predictions, labels, weights, name=name
-        )
+        return handle_torch_function(accuracy, (predictions, labels, weights), predictions, labels, weights, name=name)
     for argument, tensor in (("predictions", predictions), ("labels", labels)):
         if tensor.is_floating_point():
             raise ValueError(

@@ -168,9 +168,7 @@ class StreamingMeanRelativeError(StreamingRatio):
     ) -> None:
         """Takes a batch in."""
         predictions, labels = match("streaming_mean_relative_error", predictions=predictions, labels=labels)
-        predictions, normalizer = match(
-            "streaming_mean_relative_error", predictions=predictions, normalizer=normalizer
-        )
+        predictions, normalizer = match("streaming_mean_relative_error", predictions=predictions, normalizer=normalizer)
         self.add_mean(torch.where(normalizer == 0, 0.0, (labels - predictions).abs() / normalizer), weights)
 
 

@@ -106,9 +106,7 @@ def streaming_accuracy(
         >>> slim.metrics.streaming_accuracy(torch.tensor([1, 2, 3, 0]), torch.tensor([1, 2, 0, 0]))
         tensor(0.7500)
     """
-    return stream(
-        StreamingAccuracy(), (predictions, labels, weights), metrics_collections, updates_collections, name
-    )
+    return stream(StreamingAccuracy(), (predictions, labels, weights), metrics_collections, updates_collections, name)
 
 
 class StreamingPercentageLess(StreamingRatio):
@@ -157,6 +155,4 @@ def streaming_percentage_less(
         >>> slim.metrics.streaming_percentage_less(torch.tensor([0.1, 0.2, 0.3, 0.4]), 0.3)
         tensor(0.5000)
     """
-    return stream(
-        StreamingPercentageLess(threshold), (values, weights), metrics_collections, updates_collections, name
-    )
+    return stream(StreamingPercentageLess(threshold), (values, weights), metrics_collections, updates_collections, name)

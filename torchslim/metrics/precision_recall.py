@@ -65,9 +65,7 @@ def streaming_precision(
         >>> slim.metrics.streaming_precision(torch.tensor([1, 1, 0]), torch.tensor([1, 0, 1]))
         tensor(0.5000)
     """
-    return stream(
-        StreamingPrecision(), (predictions, labels, weights), metrics_collections, updates_collections, name
-    )
+    return stream(StreamingPrecision(), (predictions, labels, weights), metrics_collections, updates_collections, name)
 
 
 class StreamingRecall(_StreamingHits):
@@ -116,6 +114,4 @@ def streaming_recall(
         >>> slim.metrics.streaming_recall(torch.tensor([1, 1, 0, 0]), torch.tensor([1, 0, 1, 1]))
         tensor(0.3333)
     """
-    return stream(
-        StreamingRecall(), (predictions, labels, weights), metrics_collections, updates_collections, name
-    )
+    return stream(StreamingRecall(), (predictions, labels, weights), metrics_collections, updates_collections, name)

@@ -73,12 +73,8 @@ def _value_on_meta(metric: Metric, inputs: tuple[Any, ...]) -> Any:
     trial.distributed_available_fn = None
     with torch.device("cpu"):
         trial.reset()
-        trial.update(
-            *(torch.zeros(v.shape, dtype=v.dtype) if isinstance(v, torch.Tensor) else v for v in inputs)
-        )
-        return torch.utils._pytree.tree_map_only(
-            torch.Tensor, lambda value: value.to("meta"), trial.compute()
-        )
+        trial.update(*(torch.zeros(v.shape, dtype=v.dtype) if isinstance(v, torch.Tensor) else v for v in inputs))
+        return torch.utils._pytree.tree_map_only(torch.Tensor, lambda value: value.to("meta"), trial.compute())
 
 
 def stream(
@@ -186,6 +182,8 @@ def aggregate_metric_map(names_to_tuples: Mapping[str, Pair]) -> tuple[dict[str,
         ['eval/mean_absolute_error', 'eval/mean_squared_error']
     """
     values, updates = aggregate_metrics(*names_to_tuples.values())
+    for name, update in zip(names_to_tuples, updates, strict=True):
+        update.aliases.append(name)  # what the evaluation calls it when it gets `names_to_updates.values()`
     return dict(zip(names_to_tuples, values, strict=True)), dict(zip(names_to_tuples, updates, strict=True))
 
 

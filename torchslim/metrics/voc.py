@@ -72,9 +72,7 @@ class VOCAveragePrecision(Metric):
         # Flat and of one dtype: torchmetrics can then gather it from processes that saw nothing, too.
         self.add_state("seen", [], dist_reduce_fx="cat")
 
-    def update(
-        self, scores: torch.Tensor, labels: torch.Tensor, difficult: torch.Tensor | None = None
-    ) -> None:
+    def update(self, scores: torch.Tensor, labels: torch.Tensor, difficult: torch.Tensor | None = None) -> None:
         """Takes a batch in.
 
         Args:
@@ -84,9 +82,7 @@ class VOCAveragePrecision(Metric):
                 K]`.
         """
         for name, tensor in (("scores", scores), ("labels", labels), ("difficult", difficult)):
-            if tensor is not None and (
-                tensor.shape != scores.shape or tensor.shape[1:] != (self.num_classes,)
-            ):
+            if tensor is not None and (tensor.shape != scores.shape or tensor.shape[1:] != (self.num_classes,)):
                 raise ValueError(
                     f"VOCAveragePrecision: `{name}` must be [N, {self.num_classes}], as the others. "
                     f"Got {list(tensor.shape)}."

@@ -41,14 +41,10 @@ def resize_bilinear(
         needed.index_select(1, lower - first_row).float(),
         down[:, None],
     )
-    return torch.lerp(
-        rows.index_select(2, before - first_column), rows.index_select(2, after - first_column), right
-    )
+    return torch.lerp(rows.index_select(2, before - first_column), rows.index_select(2, after - first_column), right)
 
 
-def _taps(
-    size: int, new_size: int, start: int, count: int
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _taps(size: int, new_size: int, start: int, count: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """For `count` points of an axis: the two pixels they lie between, and how far they are from the first."""
     source = torch.arange(start, start + count, dtype=torch.float32) * (size / new_size)
     first = source.floor().long().clamp_(max=size - 1)
@@ -127,7 +123,6 @@ def channels_first(image: torch.Tensor, data_format: str, caller: str) -> torch.
     if image.ndim != 3 or image.shape[channels] != 3 or image.numel() == 0:
         layout = "[3, H, W]" if data_format == "NCHW" else "[H, W, 3]"
         raise ValueError(
-            f"{caller}: `image` must be one RGB picture, {layout} for {data_format}. "
-            f"Got shape {list(image.shape)}."
+            f"{caller}: `image` must be one RGB picture, {layout} for {data_format}. Got shape {list(image.shape)}."
         )
     return image if data_format == "NCHW" else image.permute(2, 0, 1)
