@@ -44,9 +44,7 @@ def pretrain(args: argparse.Namespace) -> None:
     """Trains, with ever new pictures, and writes the checkpoint."""
     with slim.Graph():
         shapes = Shapes(args.steps * args.batch_size, args.forms, seed=0)
-        images, labels = slim.data.batch(
-            shapes, args.batch_size, num_workers=args.workers, names=["images", "labels"]
-        )
+        images, labels = slim.data.batch(shapes, args.batch_size, num_workers=args.workers, names=["images", "labels"])
         logits = small_vgg(images, num_classes=shapes.num_classes, scope="shapes")
         slim.losses.softmax_cross_entropy(logits, labels, label_smoothing=0.1)
         train_op = slim.learning.create_train_op(
@@ -58,9 +56,7 @@ def pretrain(args: argparse.Namespace) -> None:
                 group["lr"] = 0.1 * (1 - train_op.global_step / args.steps)
             return slim.learning.train_step(train_op, batch, should_log=should_log)
 
-        slim.learning.train(
-            train_op, args.logdir, falling, number_of_steps=args.steps, log_every_n_steps=100
-        )
+        slim.learning.train(train_op, args.logdir, falling, number_of_steps=args.steps, log_every_n_steps=100)
         convolutions = {
             variable.key: variable.tensor.detach().half().contiguous()
             for variable in slim.get_model_variables()
@@ -84,7 +80,7 @@ def accuracy(args: argparse.Namespace) -> float:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--forms", type=int, default=48, help="shapes; there are eight textures of each")
     parser.add_argument("--workers", type=int, default=1)

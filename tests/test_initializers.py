@@ -289,10 +289,18 @@ def test_own_function_that_fills_in_place():
     assert (kernel_from(halves_) == 0.5).all()
 
 
-@pytest.mark.parametrize("initializer", [*ALL, KERNEL, 1.0, torch.nn.init.ones_, None], ids=repr)
+@pytest.mark.parametrize("initializer", [*ALL, KERNEL, 1.0, torch.nn.init.ones_], ids=repr)
 def test_meta_stays_meta(initializer):
     tensor = torch.empty(5, 4, 2, 3, device="meta")
     assert initialize_(tensor, initializer, (2, 3, 4, 5), from_hwio) is tensor
+
+
+def test_given_values_are_checked_on_meta_too():
+    tensor = torch.empty(5, 4, 2, 3, device="meta")
+    with pytest.raises(ValueError, match=re.escape("[2, 3, 4, 5]. Got [5, 4, 2, 3].")):
+        initialize_(tensor, np.zeros((5, 4, 2, 3)), (2, 3, 4, 5), from_hwio)
+    with pytest.raises(TypeError, match=re.escape("Got None.")):
+        initialize_(tensor, None, (2, 3, 4, 5), from_hwio)
 
 
 @pytest.mark.parametrize(

@@ -345,7 +345,7 @@ def initialize_(
     """Gives a parameter or a buffer its first value, whatever says what that is, and returns it.
 
     Args:
-        tensor: what to fill, in PyTorch's layout; on the `meta` device it stays as it is, but a value is checked.
+        tensor: what to fill, in PyTorch's layout; on `meta` it stays as it is, but given values are checked.
         initializer: an initializer of this module, or its class; a function that fills in place, known by the
             underscore that ends its name (those of `torch.nn.init`; also a partial of one); a function
             from the shape to an array, both in TensorFlow's layout; such an array; or a number.
@@ -363,7 +363,7 @@ def initialize_(
         tensor([1., 1.])
     """
     shape = tuple(shape)
-    if tensor.is_meta and callable(initializer):
+    if tensor.is_meta and callable(initializer):  # there is nothing to fill; what is no function is checked
         return tensor
     if isinstance(initializer, type) and issubclass(initializer, Initializer):
         initializer = initializer()

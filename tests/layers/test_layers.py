@@ -97,6 +97,8 @@ def test_regularizers_are_collected_once_and_reach_the_module() -> None:
             x, 4, 3, weights_regularizer=l2, biases_regularizer=slim.l1_regularizer(0.0), scope="c", reuse=reuse
         )
     (loss,) = slim.losses.get_regularization_losses()
+    assert slim.losses.get_regularization_losses("c") == [loss]
+    assert slim.losses.get_regularization_losses("d") == []
     weights = slim.get_unique_variable("c/weights").tensor
     torch.testing.assert_close(x.owner.run(loss), weights.square().sum().detach() / 4)
     module = slim.conv2d(3, 4, 3, weights_regularizer=l2)

@@ -136,9 +136,7 @@ def test_label_smoothing(smoothing: float) -> None:
     torch.testing.assert_close(got, sigmoid)
 
 
-@pytest.mark.parametrize(
-    "loss", [*CROSS_ENTROPIES, losses.sigmoid_cross_entropy], ids=lambda loss: loss.__name__
-)
+@pytest.mark.parametrize("loss", [*CROSS_ENTROPIES, losses.sigmoid_cross_entropy], ids=lambda loss: loss.__name__)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_large_logits(loss: Loss, dtype: torch.dtype) -> None:
     logits = torch.tensor([[1e4, -1e4, 0.0]], dtype=dtype, requires_grad=True)

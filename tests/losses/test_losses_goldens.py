@@ -43,9 +43,7 @@ def named(values: dict[str, Any]) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for name, value in values.items():
         flat.update(
-            {f"{name}[{i}]": item for i, item in enumerate(value)}
-            if isinstance(value, list)
-            else {name: value}
+            {f"{name}[{i}]": item for i, item in enumerate(value)} if isinstance(value, list) else {name: value}
         )
     return flat
 

@@ -145,7 +145,7 @@ def _renamed(variable: Variable, renames: Mapping[str, str]) -> list[str]:
                 rest = separator.join(path[len(scope) :])
                 found.append((len(scope), f"{prefix}{separator}{rest}" if prefix else rest))
     longest = max((length for length, _ in found), default=0)
-    return [name for length, name in found if True] or _own_names(variable)
+    return [name for length, name in found if length == longest] or _own_names(variable)
 
 
 def _torchvision_vgg(variable: Variable, blocks: Sequence[int]) -> list[str]:

@@ -16,7 +16,8 @@ from torchslim.checkpoints.names import NameMap, Names, name_map
 from torchslim.checkpoints.readers import Reader, StoredTensor, open_checkpoint
 from torchslim.checkpoints.report import Mismatch, RestoreReport, some
 from torchslim.graph import Graph, Variable
-from torchslim.variables import GLOBAL_STEP, get_variables, select_variables
+from torchslim.variables import get_variables, select_variables
+from torchslim.variables.global_step import GLOBAL_STEP
 
 _LAYOUTS = ("torch", "tf")
 _logger = logging.getLogger("torchslim")

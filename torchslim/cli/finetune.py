@@ -22,8 +22,8 @@ from torchslim.learning.training import TrainStepFn
 from torchslim.variables import get_model_variables, get_trainable_variables, select_variables
 
 
-def finetune(args: argparse.Namespace) -> None:
-    """Restores, evaluates, trains, evaluates what was written, and prints both tables side by side."""
+def finetune(args: argparse.Namespace) -> dict[str, list[float]]:
+    """Restores, evaluates, trains, evaluates what was written; prints and returns average precisions."""
     run = Run.start(args)
     run.save(args.logdir)
     torch.manual_seed(args.seed)
@@ -50,8 +50,9 @@ def finetune(args: argparse.Namespace) -> None:
     steps = train_op.global_step - began
     seconds = time.monotonic() - started
     print(f"trained {steps} steps in {seconds:.0f} s; checkpoints and events are in {args.logdir}")
-    after = average_precisions(run, args.logdir, args)
-    print(precision_table(PascalVOC.class_names, {"before": before, "after": after}))
+    precisions = {"before": before, "after": average_precisions(run, args.logdir, args)}
+    print(precision_table(PascalVOC.class_names, precisions))
+    return precisions
 
 
 def _loss(run: Run, args: argparse.Namespace) -> Symbol:

@@ -225,7 +225,7 @@ def _paint(scene: _Scene, part: Part, pose: _Pose, look: _Look, number: int) -> 
     window = scene.canvas[top:bottom, left:right]
     window += (look.opacity * alpha)[:, :, None] * (colour * shade[:, :, None] - window)
     if number:
-        scene.owner[top:bottom, left:right][alpha > -1] = number
+        scene.owner[top:bottom, left:right][alpha > 0.5] = number
     return outside
 
 

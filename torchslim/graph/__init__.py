@@ -11,7 +11,7 @@ from torchslim.graph.scopes import (
     name_scope,
     variable_scope,
 )
-from torchslim.graph.symbol import Symbol, is_symbolic
+from torchslim.graph.symbol import Symbol, Value, is_symbolic
 from torchslim.graph.variable import Layer, Variable
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "Layer",
     "Model",
     "Symbol",
+    "Value",
     "Variable",
     "VariableScope",
     "build",

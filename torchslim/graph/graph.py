@@ -163,6 +163,7 @@ class Graph:
             if variable.regularizer is not None:
                 loss = variable.regularizer(self.get_attribute(variable))
                 if loss is not None:
+                    loss.aliases.append(f"{variable.op.name}/Regularizer")
                     self.add_to_collection("regularization_losses", loss)
         return new
 

@@ -23,6 +23,10 @@ RUNS = "slim_runs"
 ALIASES = "slim_aliases"
 
 
+# In signatures: what TensorFlow code calls a tensor, that is a tensor, a Symbol or a Variable.
+Value = Any
+
+
 class Symbol(fx.Proxy):
     """A value of the graph under construction: it has a shape and a dtype, but no numbers yet.
 

@@ -61,7 +61,7 @@ def make_sequential(root: nn.Module, scope: str) -> None:
     parent, _ = container(root, above)
     name = _free_name(parent, name)
     chain = nn.Sequential()
-    chain._modules.update(parent.get_submodule(name)._modules)
+    chain._modules.update(parent.get_submodule(name)._modules)  # type: ignore[arg-type]
     parent._modules[name] = chain
 
 

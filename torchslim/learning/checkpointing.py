@@ -63,7 +63,7 @@ class Checkpoints:
         logger.info("resumed from %s at global step %d%s", path, self._state["global_step"], ignored)
 
     def restore_rest(self, train_op: TrainOp, feed: Feed) -> float:
-        """Restores optimizer, step, place in the data and random state; returns the last loss, NaN if there is none."""
+        """Restores optimizer, step, place in the data and random state; returns the last loss, or NaN."""
         state, self._state = self._state, None
         if state is None:
             return math.nan
@@ -109,8 +109,8 @@ def _assign(train_op: TrainOp, saved: Mapping[str, torch.Tensor], path: str) -> 
     if problems:
         raise ValueError(
             f"train: the checkpoint {path!r} is of another model: {'; '.join(problems[:5])}"
-            f"{f'; and {len(problems) - 5} more' if len(problems) > 5 else ''}. Train in another `logdir`, or take over "
-            "what fits with `init_fn=slim.assign_from_checkpoint_fn(...)`."
+            f"{f'; and {len(problems) - 5} more' if len(problems) > 5 else ''}. Train in another `logdir`, or take "
+            "over what fits with `init_fn=slim.assign_from_checkpoint_fn(...)`."
         )
     variables = {variable.key: variable for variable in train_op.objective.variables()}
     with torch.no_grad():

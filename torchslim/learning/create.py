@@ -45,8 +45,8 @@ def create_train_op(
         total_loss: a scalar Symbol, as `slim.losses.get_total_loss()` gives; or a Python function of a batch,
             `loss_fn(*batch)`, that returns a scalar tensor.
         optimizer: a factory that takes the parameters to train, `functools.partial(torch.optim.SGD, lr=0.01)`, called
-            once they have memory; or a `torch.optim.Optimizer` that holds them. Factories of PyTorch's optimizers get
-            `fused=True` unless they set `fused` or `foreach`.
+            once they have memory; or a `torch.optim.Optimizer` that holds them. On the CPU, factories of PyTorch's
+            optimizers get `fused=True` unless they set `fused` or `foreach`.
         global_step: the Variable that counts the steps; default: that of the loss's graph; None: no Variable.
         update_ops: Symbols to compute in each step, too; default: the collection `'update_ops'`. Batch normalisation
             is not among them: its modules update themselves, and `is_training=False` stops that.

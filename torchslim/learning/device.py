@@ -12,7 +12,7 @@ with momentum), seconds:
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -108,9 +108,13 @@ def place_tensors(tensors: Iterable[torch.Tensor], device: torch.device, channel
         tensor.data = moved
 
 
-def place_batch(batch: Any, device: torch.device) -> Any:
-    """`batch` (a tensor, or a structure of tensors and other things) on the device; nothing waits for the copy."""
-    return tree_map(lambda leaf: leaf.to(device, non_blocking=True) if isinstance(leaf, torch.Tensor) else leaf, batch)
+def place_batch(batch: Sequence[Any], device: torch.device) -> tuple[Any, ...]:
+    """A batch (tensors, structures of tensors, other things) on the device; nothing waits for the copy."""
+
+    def placed(value: Any) -> Any:
+        return value.to(device, non_blocking=True) if isinstance(value, torch.Tensor) else value
+
+    return tuple(placed(v) if isinstance(v, torch.Tensor) else tree_map(placed, v) for v in batch)
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> contextlib.AbstractContextManager[Any]:

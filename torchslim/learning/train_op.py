@@ -15,7 +15,7 @@ from torchslim.graph import Variable
 from torchslim.learning.device import autocast, place_batch, place_tensors
 from torchslim.learning.gradients import add_gradients_summaries, clip_factors
 from torchslim.learning.objective import Objective
-from torchslim.learning.optimizer import OptimizerFactory, align_state, make_optimizer
+from torchslim.learning.optimizer import OptimizerFactory, align_state, load_state, make_optimizer
 from torchslim.learning.trained import tensor_of
 from torchslim.losses import add_n
 from torchslim.regularizers import l2_loss
@@ -108,8 +108,9 @@ class TrainOp:
                     variable.initialize(self.device)
             tensors = [*map(tensor_of, variables), *self.objective.parameters(), *self.objective.buffers()]
             place_tensors(tensors, self.device, channels_last)
-        if not self.objective.module.training:
-            self.objective.module.train()
+        module = self.objective.module
+        if self.objective.graph is not None or not module.training:  # what a user freezes inside a module stays so
+            module.train()
         if not self._prepared:
             names = [variable.op.name for variable in self.trained]
             self.optimizer = make_optimizer(self._make_optimizer, names, self._parameters, self.device)
@@ -132,13 +133,28 @@ class TrainOp:
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps beside the model: the optimizer and the gradient scaler, as PyTorch gives them."""
-        scaler = {} if self._scaler is None else self._scaler.state_dict()
-        return {"optimizer": self.optimizer.state_dict(), "scaler": scaler}
+        return {
+            "trained": [variable.op.name for variable in self.trained],
+            "optimizer_type": type(self.optimizer).__name__,
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": {} if self._scaler is None else self._scaler.state_dict(),
+        }
 
     def load_state_dict(self, state: Mapping[str, Any], global_step: int) -> None:
-        """Continues from what `state_dict` gave at `global_step`."""
-        self.optimizer.load_state_dict(dict(state["optimizer"]))
-        align_state(self.optimizer)
+        """Continues from what `state_dict` gave at `global_step`.
+
+        Raises:
+            ValueError: if it belongs to another optimizer, or to one of other variables.
+        """
+        present = self.state_dict()
+        for what in ("optimizer_type", "trained"):
+            if state[what] != present[what]:
+                raise ValueError(
+                    f"train: the checkpoint has the state of {state['optimizer_type']} over {state['trained']}. "
+                    f"Got {present['optimizer_type']} over {present['trained']}. Train in another `logdir`, and take "
+                    "the variables over with `init_fn=slim.assign_from_checkpoint_fn(...)`."
+                )
+        load_state(self.optimizer, state["optimizer"])
         if self._scaler is not None and state["scaler"]:
             self._scaler.load_state_dict(dict(state["scaler"]))
         self.global_step = global_step

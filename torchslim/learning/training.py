@@ -75,8 +75,9 @@ def train(
 
     If `logdir` has a checkpoint, everything continues from it: variables, optimizer, step, random state and the place
     in the data. Otherwise `init_fn` runs, and the variables that it leaves alone are initialised. A checkpoint is
-    written at the end, and on Ctrl-C, which takes effect between two steps. Under `torchrun` the gradients of all
-    processes are averaged, and the first process writes.
+    written at the end, before an error of the data is raised, and on Ctrl-C, which takes effect between two steps
+    (pressed twice: at once, and nothing is written). Under `torchrun` the gradients of all processes are averaged, and
+    the first process writes.
 
     Args:
         train_op: what `create_train_op` gave.
@@ -91,7 +92,8 @@ def train(
             the data that feeds the graph's placeholders.
         device: `'auto'` (CUDA if it is there), `'cpu'`, `'cuda:1'`, `'/CPU:0'`, a `torch.device`.
         precision: `'auto'` (bf16 where the hardware computes in it), `'fp32'`, `'bf16'`, or `'fp16'` with a gradient
-            scaler on CUDA. Variables and losses stay float32.
+            scaler on CUDA. Variables and losses stay float32. With fp16, optimizers that are not `fused=True` wait for
+            the device in every step.
         channels_last: the memory layout of kernels and feature maps: `'auto'` (True on the CPU and CUDA), True, False.
         compile: run the forward pass through `torch.compile`.
         max_to_keep: how many of the newest checkpoints to keep; None: all.
@@ -122,8 +124,10 @@ def train(
         checkpoints = Checkpoints(logdir, save_interval_secs, max_to_keep, writes=first)
         checkpoints.restore_variables(train_op, init_fn)
         place = resolve_device(device)
+        dtype = resolve_precision(precision, place)
         layout = resolve_channels_last(channels_last, place, train_op.objective)
-        train_op.prepare(place, resolve_precision(precision, place), channels_last=layout, compile=compile)
+        train_op.prepare(place, dtype, channels_last=layout, compile=compile)
+        logger.info("training on %s in %s%s", place, str(dtype).removeprefix("torch."), ", channels last" * layout)
         last = checkpoints.restore_rest(train_op, feed)
         reporter = Reporter(
             train_op,
@@ -146,7 +150,8 @@ def _loop(
     number_of_steps: int | None,
     last: float,
 ) -> float:
-    loss, looks, stop = torch.tensor(last), True, False
+    loss, looks, stop, in_step = torch.tensor(last), True, False, False
+    first_step = train_op.global_step
 
     def save() -> float:
         value = float(loss) + (0.0 if looks else float(train_op.l2_value()))
@@ -156,17 +161,26 @@ def _loop(
     try:
         with _interrupted_between_steps() as raise_if_interrupted:
             while not stop and (number_of_steps is None or train_op.global_step < number_of_steps):
-                batch = place_batch(next(feed), train_op.device)
+                try:
+                    batch = place_batch(next(feed), train_op.device)
+                except Exception:
+                    raise_if_interrupted()  # Ctrl-C reaches the workers of a loader, too
+                    if train_op.global_step > first_step:
+                        save()
+                    raise
                 step = train_op.global_step + 1
                 looks = step == number_of_steps or reporter.wants(step)
+                in_step = True
                 loss, stop = train_step_fn(train_op, batch, should_log=looks)
+                in_step = False
                 reporter.report(loss, batch, looks)
                 if checkpoints.due():
                     save()
                 raise_if_interrupted()
     except KeyboardInterrupt:
         logger.info("interrupted at global step %d", train_op.global_step)
-        save()
+        if not in_step:  # within one, some variables may have changed already: the last checkpoint counts
+            save()
         raise
     return save()
 

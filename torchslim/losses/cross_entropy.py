@@ -3,20 +3,20 @@
 # Shape letters: B batch, K classes.
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 
+from torchslim.graph import Value
 from torchslim.losses.weighting import Weights, matching, recorded, weighted_mean
 
 
 @recorded("softmax_cross_entropy_loss")
 def softmax_cross_entropy(
-    logits: torch.Tensor,
-    onehot_labels: torch.Tensor,
+    logits: Value,
+    onehot_labels: Value,
     weights: Weights = 1.0,
     label_smoothing: float = 0,
     scope: str | None = None,
-) -> torch.Tensor:
+) -> Value:
     """Cross entropy after a softmax, for one-hot labels (or any distribution over the classes).
 
     Args:
@@ -51,8 +51,8 @@ def softmax_cross_entropy(
 
 @recorded("sparse_softmax_cross_entropy_loss")
 def sparse_softmax_cross_entropy(
-    logits: torch.Tensor, labels: torch.Tensor, weights: Weights = 1.0, scope: str | None = None
-) -> torch.Tensor:
+    logits: Value, labels: Value, weights: Weights = 1.0, scope: str | None = None
+) -> Value:
     """Cross entropy after a softmax, for class numbers.
 
     Args:
@@ -85,12 +85,12 @@ def sparse_softmax_cross_entropy(
 
 @recorded("sigmoid_cross_entropy_loss")
 def sigmoid_cross_entropy(
-    logits: torch.Tensor,
-    multi_class_labels: torch.Tensor,
+    logits: Value,
+    multi_class_labels: Value,
     weights: Weights = 1.0,
     label_smoothing: float = 0,
     scope: str | None = None,
-) -> torch.Tensor:
+) -> Value:
     """Cross entropy after a sigmoid: every class is a yes or no of its own, as in Pascal VOC.
 
     Args:
@@ -119,12 +119,12 @@ def sigmoid_cross_entropy(
 
 @recorded("log_loss")
 def log_loss(
-    predictions: torch.Tensor,
-    labels: torch.Tensor | None = None,
+    predictions: Value,
+    labels: Value = None,
     weights: Weights = 1.0,
     epsilon: float = 1e-7,
     scope: str | None = None,
-) -> torch.Tensor:
+) -> Value:
     """Cross entropy of probabilities: prefer `sigmoid_cross_entropy` where there are logits.
 
     Args:

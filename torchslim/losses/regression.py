@@ -3,19 +3,19 @@
 # Shape letters: B batch.
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 
+from torchslim.graph import Value
 from torchslim.losses.weighting import Weights, matching, recorded, weighted_mean
 
 
 @recorded("absolute_difference")
 def absolute_difference(
-    predictions: torch.Tensor,
-    labels: torch.Tensor | None = None,
+    predictions: Value,
+    labels: Value = None,
     weights: Weights = 1.0,
     scope: str | None = None,
-) -> torch.Tensor:
+) -> Value:
     """The mean of `|predictions - labels|`.
 
     Args:
@@ -41,11 +41,11 @@ def absolute_difference(
 
 @recorded("mean_squared_error")
 def mean_squared_error(
-    predictions: torch.Tensor,
-    labels: torch.Tensor | None = None,
+    predictions: Value,
+    labels: Value = None,
     weights: Weights = 1.0,
     scope: str | None = None,
-) -> torch.Tensor:
+) -> Value:
     """The mean of `(predictions - labels) ** 2`; also called `sum_of_squares`.
 
     Args:

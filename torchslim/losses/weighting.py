@@ -11,14 +11,14 @@ from typing import Any, ParamSpec
 import torch
 from torch.overrides import handle_torch_function, has_torch_function
 
-from torchslim.graph import Symbol, Variable, name_scope
+from torchslim.graph import Symbol, Value, Variable, name_scope
 from torchslim.losses.collection import add_loss
 
 P = ParamSpec("P")
-Weights = float | torch.Tensor
+Weights = Value
 
 
-def recorded(default_scope: str) -> Callable[[Callable[P, torch.Tensor]], Callable[P, torch.Tensor]]:
+def recorded(default_scope: str) -> Callable[[Callable[P, Value]], Callable[P, Value]]:
     """Makes a function of tensors a slim loss.
 
     Called with Symbols it becomes one node, under its argument `scope` or `default_scope`, and a member of
@@ -27,7 +27,7 @@ def recorded(default_scope: str) -> Callable[[Callable[P, torch.Tensor]], Callab
     autocast: the rounding of a loss would be scaled up into every gradient.
     """
 
-    def decorate(function: Callable[P, torch.Tensor]) -> Callable[P, torch.Tensor]:
+    def decorate(function: Callable[P, Value]) -> Callable[P, Value]:
         @functools.wraps(function)
         def loss(*args: Any, **kwargs: Any) -> torch.Tensor:
             values = (*args, *kwargs.values())
@@ -116,9 +116,7 @@ def weighted_mean(losses: torch.Tensor, weights: Weights = 1.0) -> torch.Tensor:
 
 
 @recorded("weighted_loss")
-def compute_weighted_loss(
-    losses: torch.Tensor, weights: Weights = 1.0, scope: str | None = None
-) -> torch.Tensor:
+def compute_weighted_loss(losses: Value, weights: Weights = 1.0, scope: str | None = None) -> Value:
     """Weights losses of your own into one loss, by the rule of all the others.
 
     Args:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import torch
 from torch.overrides import handle_torch_function, has_torch_function
 
+from torchslim.graph import Value
 from torchslim.metrics.shapes import Weights, spread
 
 
-def accuracy(
-    predictions: torch.Tensor, labels: torch.Tensor, weights: Weights = None, name: str | None = None
-) -> torch.Tensor:
+def accuracy(predictions: Value, labels: Value, weights: Weights = None, name: str | None = None) -> Value:
     """The share of `predictions` that equal `labels` in one batch.
 
     Args:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import torch
 
+from torchslim.graph import Value
 from torchslim.metrics.ratio import StreamingRatio
 from torchslim.metrics.shapes import Weights, match
 from torchslim.metrics.stream import Collections, Streamed, stream
@@ -22,8 +23,8 @@ class StreamingMeanAbsoluteError(StreamingRatio):
 
 
 def streaming_mean_absolute_error(
-    predictions: torch.Tensor,
-    labels: torch.Tensor,
+    predictions: Value,
+    labels: Value,
     weights: Weights = None,
     metrics_collections: Collections = None,
     updates_collections: Collections = None,
@@ -71,8 +72,8 @@ class StreamingMeanSquaredError(StreamingRatio):
 
 
 def streaming_mean_squared_error(
-    predictions: torch.Tensor,
-    labels: torch.Tensor,
+    predictions: Value,
+    labels: Value,
     weights: Weights = None,
     metrics_collections: Collections = None,
     updates_collections: Collections = None,
@@ -117,8 +118,8 @@ class StreamingRootMeanSquaredError(StreamingMeanSquaredError):
 
 
 def streaming_root_mean_squared_error(
-    predictions: torch.Tensor,
-    labels: torch.Tensor,
+    predictions: Value,
+    labels: Value,
     weights: Weights = None,
     metrics_collections: Collections = None,
     updates_collections: Collections = None,
@@ -173,9 +174,9 @@ class StreamingMeanRelativeError(StreamingRatio):
 
 
 def streaming_mean_relative_error(
-    predictions: torch.Tensor,
-    labels: torch.Tensor,
-    normalizer: torch.Tensor,
+    predictions: Value,
+    labels: Value,
+    normalizer: Value,
     weights: Weights = None,
     metrics_collections: Collections = None,
     updates_collections: Collections = None,

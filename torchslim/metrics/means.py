@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from torchslim.graph import Value
 from torchslim.metrics.ratio import StreamingRatio, StreamingShare
 from torchslim.metrics.shapes import Weights, match
 from torchslim.metrics.stream import Collections, Streamed, stream
@@ -30,7 +31,7 @@ class StreamingMean(StreamingRatio):
 
 
 def streaming_mean(
-    values: torch.Tensor,
+    values: Value,
     weights: Weights = None,
     metrics_collections: Collections = None,
     updates_collections: Collections = None,
@@ -78,8 +79,8 @@ class StreamingAccuracy(StreamingShare):
 
 
 def streaming_accuracy(
-    predictions: torch.Tensor,
-    labels: torch.Tensor,
+    predictions: Value,
+    labels: Value,
     weights: Weights = None,
     metrics_collections: Collections = None,
     updates_collections: Collections = None,
@@ -127,7 +128,7 @@ class StreamingPercentageLess(StreamingRatio):
 
 
 def streaming_percentage_less(
-    values: torch.Tensor,
+    values: Value,
     threshold: float,
     weights: Weights = None,
     metrics_collections: Collections = None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import torch
 
+from torchslim.graph import Value
 from torchslim.metrics.ratio import StreamingShare
 from torchslim.metrics.shapes import Weights, match, spread
 from torchslim.metrics.stream import Collections, Streamed, stream
@@ -37,8 +38,8 @@ class StreamingPrecision(_StreamingHits):
 
 
 def streaming_precision(
-    predictions: torch.Tensor,
-    labels: torch.Tensor,
+    predictions: Value,
+    labels: Value,
     weights: Weights = None,
     metrics_collections: Collections = None,
     updates_collections: Collections = None,
@@ -86,8 +87,8 @@ class StreamingRecall(_StreamingHits):
 
 
 def streaming_recall(
-    predictions: torch.Tensor,
-    labels: torch.Tensor,
+    predictions: Value,
+    labels: Value,
     weights: Weights = None,
     metrics_collections: Collections = None,
     updates_collections: Collections = None,

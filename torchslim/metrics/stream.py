@@ -15,7 +15,7 @@ from torchslim.graph import Symbol, Variable, name_scope
 from torchslim.metrics.batch import accuracy
 
 Pair = tuple[Symbol, Symbol]
-Streamed = Pair | torch.Tensor
+Streamed = Any  # a Pair for Symbols, the value now for tensors
 Collections = str | list[str] | None
 
 

@@ -9,6 +9,7 @@ import torch
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
+from torchslim.graph import Value
 from torchslim.metrics.stream import Collections, Streamed, stream
 
 Rule = Literal["2010", "2007"]
@@ -128,9 +129,9 @@ def _average_precision(scores: torch.Tensor, truth: torch.Tensor, rule: Rule) ->
 
 
 def streaming_voc_mean_average_precision(
-    scores: torch.Tensor,
-    labels: torch.Tensor,
-    difficult: torch.Tensor | None = None,
+    scores: Value,
+    labels: Value,
+    difficult: Value = None,
     rule: Rule = "2010",
     metrics_collections: Collections = None,
     updates_collections: Collections = None,
