@@ -1,6 +1,6 @@
 """Makes the checkpoint that `make demo` starts from: `small_vgg`, taught to tell made-up shapes apart.
 
-    python examples/pretrain.py            # 20 minutes on 2 cores
+    python examples/pretrain.py            # 10 minutes on 2 cores
 
 Only the convolutions are kept, as float16 (1.7 MB), under the scope `shapes`: a net that takes them over says so
 with `names={'shapes': 'small_vgg'}`.
@@ -80,9 +80,9 @@ def accuracy(args: argparse.Namespace) -> float:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--forms", type=int, default=48, help="shapes; there are eight textures of each")
+    parser.add_argument("--forms", type=int, default=24, help="shapes; there are eight textures of each")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--logdir", type=Path, default=Path("runs/pretrain"))
     parser.add_argument("--output", type=Path, default=WEIGHTS)

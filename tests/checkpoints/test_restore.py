@@ -1,4 +1,4 @@
-"""`slim.restore`: what gets which value is computed by hand here, or by torchvision."""
+"""`slim.restore`: what gets which value is computed by hand here."""
 
 from __future__ import annotations
 
@@ -10,11 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import torchvision
 
 import torchslim as slim
 from torchslim.checkpoints import CheckpointError, load, restore, save, save_checkpoint
-from torchslim.nets import vgg
 
 KEYS = ["net.conv1.weight", "net.conv1.bias", "net.fc2.weight", "net.fc2.bias"]
 NAMES = ["net/conv1/weights", "net/conv1/biases", "net/fc2/weights", "net/fc2/biases"]
@@ -103,25 +101,6 @@ def test_what_is_no_model() -> None:
         restore("a.pt", {})  # type: ignore[arg-type]
 
 
-@pytest.mark.slow
-def test_torchvision_logits(tmp_path: Path) -> None:
-    with torch.device("meta"):
-        theirs = torchvision.models.vgg16().eval()
-        ours = slim.build(vgg.vgg_16, slim.InputSpec((None, 3, 224, 224)))
-    theirs.to_empty(device="cpu")
-    for parameter in theirs.parameters():
-        bound = (3 / parameter[0].numel()) ** 0.5 if parameter.ndim > 1 else 0.1
-        torch.nn.init.uniform_(parameter, -bound, bound)
-    torch.save(theirs.state_dict(), tmp_path / "vgg16.pth")
-    report = restore(ours, tmp_path / "vgg16.pth", names="torchvision/vgg16")
-    assert (len(report.restored), report.unused) == (32, [])
-    images = torch.randn(1, 3, 224, 224)
-    with torch.no_grad():
-        wanted, found = theirs(images), ours.eval()(images)
-    assert wanted.abs().max() > 0.1
-    torch.testing.assert_close(found.reshape(1, 1000), wanted, rtol=0, atol=1e-4)
-
-
 # TensorFlow's layout.
 
 
@@ -181,11 +160,6 @@ def test_include_and_exclude(chosen: dict[str, Any], restored: list[str], values
                 assert_values(model, {key: before[key]})
 
 
-def test_the_report_says_what_a_pattern_chose(values: dict[str, torch.Tensor]) -> None:
-    report = restore(build(), values, include=["net"], exclude=["fc2"])
-    assert report.patterns == {"include 'net'": NAMES, "exclude 'fc2'": NAMES[2:]}
-
-
 def test_a_pattern_that_finds_nothing(values: dict[str, torch.Tensor]) -> None:
     with pytest.raises(ValueError, match=r"`exclude`: 'fc9' names no variable\. Did you mean 'fc2'"):
         restore(build(), values, exclude=["fc9"])
@@ -204,9 +178,8 @@ def test_the_rest_is_filled_by_its_own_initializers(values: dict[str, torch.Tens
 
 def assert_nothing_changes(model: torch.nn.Module, source: Any, message: str, **options: Any) -> None:
     before = initial(model)
-    with pytest.raises(ValueError, match=message) as caught:
+    with pytest.raises(ValueError, match=f"(?s)nothing was changed.*{message}"):
         restore(model, source, **options)
-    assert "nothing was changed" in str(caught.value)
     for key, tensor in model.state_dict().items():
         assert tensor.is_meta == before[key].is_meta
         assert tensor.is_meta or torch.equal(tensor, before[key])
@@ -215,7 +188,7 @@ def assert_nothing_changes(model: torch.nn.Module, source: Any, message: str, **
 @pytest.mark.parametrize("device", ["cpu", "meta"])
 def test_missing_variables(device: str, values: dict[str, torch.Tensor]) -> None:
     del values["net.fc2.bias"]
-    message = r"(?s)Not in the checkpoint:\n  net/fc2/biases\n.*exclude=\['net/fc2/biases'\]"
+    message = r"Not in the checkpoint:\n  net/fc2/biases\n.*exclude=\['net/fc2/biases'\]"
     assert_nothing_changes(build(device), values, message)
 
 
@@ -232,7 +205,7 @@ def test_missing_variables_may_be_ignored(values: dict[str, torch.Tensor], caplo
 
 def test_other_shapes(values: dict[str, torch.Tensor]) -> None:
     message = (
-        r"(?s)net/fc2/weights \('net.fc2.weight' in the checkpoint\): \[5, 96\] in the checkpoint, "
+        r"net/fc2/weights \('net.fc2.weight' in the checkpoint\): \[5, 96\] in the checkpoint, "
         r"\[7, 96\] in the model.*\[5\] in the checkpoint, \[7\] in the model.*exclude=\['conv1/biases', 'net/fc2'\]"
     )
     assert_nothing_changes(build(classes=7), values, message, exclude=["conv1/biases"], ignore_missing=True)
@@ -243,34 +216,25 @@ def test_other_shapes(values: dict[str, torch.Tensor]) -> None:
 @pytest.mark.parametrize(
     ("renamed", "proposal"),
     [
-        ({key: f"module.{key}" for key in KEYS}, "names=('module', '')"),
-        ({key: key.removeprefix("net.") for key in KEYS}, "names=('', 'net')"),
-        ({key: key.replace("net.", "old.model.") for key in KEYS}, "names=('old.model', 'net')"),
-        (dict(zip(KEYS, [f"tower/{name}" for name in NAMES], strict=True)), "names=('tower', '')"),
+        ({key: f"module.{key}" for key in KEYS}, ("module", "")),
+        ({key: key.removeprefix("net.") for key in KEYS}, ("", "net")),
+        ({key: key.replace("net.", "old.model.") for key in KEYS}, ("old.model", "net")),
+        (dict(zip(KEYS, [f"tower/{name}" for name in NAMES], strict=True)), ("tower", "")),
     ],
 )
 def test_the_prefix_that_differs_is_proposed(
-    renamed: dict[str, str], proposal: str, values: dict[str, torch.Tensor]
+    renamed: dict[str, str], proposal: tuple[str, str], values: dict[str, torch.Tensor]
 ) -> None:
     source = {renamed[key]: tensor for key, tensor in values.items()}
-    assert_nothing_changes(build(), source, re.escape(f"With {proposal}, 4 of these 4 are found."))
+    assert_nothing_changes(build(), source, re.escape(f"With names={proposal}, 4 of these 4 are found."))
     model = build()
-    restore(model, source, names=eval(proposal.removeprefix("names=")))
+    restore(model, source, names=proposal)
     assert_values(model, values)
 
 
-def test_a_known_naming_is_proposed() -> None:
-    with torch.device("meta"):
-        model = slim.build(vgg.vgg_a, slim.InputSpec((None, 3, 224, 224)), num_classes=20)
-        theirs = torchvision.models.vgg11().state_dict()
-    with pytest.raises(ValueError, match=r"With names='torchvision/vgg11', 20 of these 22 are found\."):
-        restore(model, theirs)
-
-
 def test_nothing_in_common() -> None:
-    with pytest.raises(ValueError, match="The checkpoint has nothing") as caught:
+    with pytest.raises(ValueError, match=r"The checkpoint has nothing\.$"):
         restore(build(), {})
-    assert "exclude" not in str(caught.value)
 
 
 def test_a_damaged_tensor_changes_nothing(values: dict[str, torch.Tensor], tmp_path: Path) -> None:
@@ -397,9 +361,10 @@ def test_variables_on_cuda_receive_a_copy_there(values: dict[str, torch.Tensor],
 
 def test_the_report_reads_well(values: dict[str, torch.Tensor]) -> None:
     source = {**values, KEYS[1]: values[KEYS[1]].half(), **{f"slot{i}": 0 for i in range(9)}}
-    report = restore(build("meta"), source, exclude=["fc2/biases"])
+    report = restore(build("meta"), source, include=["net"], exclude=["fc2/biases"])
     assert str(report).splitlines() == [
         "restored 3 of 4 variables from the given mapping",
+        f"  include 'net' chose 4: {', '.join(NAMES)}",
         "  exclude 'fc2/biases' chose 1: net/fc2/biases",
         "  left out (1): net/fc2/biases",
         "  filled by their initializers (1): net/fc2/biases",

@@ -174,6 +174,20 @@ def test_fused_optimizers_walk_in_the_layout_of_the_kernels() -> None:
     torch.testing.assert_close(*results)
 
 
+def test_layout_may_change_between_steps() -> None:
+    results = []
+    for later in (False, True):
+        torch.manual_seed(0)
+        module = nn.Conv2d(3, 4, 3)
+        train_op = create_train_op(lambda x: module(x).square().mean(), SGD, module=module)  # noqa: B023
+        x = torch.randn(2, 3, 8, 8)
+        train_op(x)
+        train_op.prepare(channels_last=later)
+        train_op(x)
+        results.append(module.weight.detach())
+    torch.testing.assert_close(*results)
+
+
 def test_bf16_computes_in_bf16_and_keeps_float32() -> None:
     seen = []
     module = mlp()

@@ -105,21 +105,25 @@ def test_training_has_tf_slims_distribution():
         assert values.std().item() == pytest.approx(expected["std"], rel=0.25), statistic
 
 
-def test_training_draws_every_side_place_and_direction():
-    # Columns count up, so that a crop says where it was taken from, at what size, and whether it is mirrored.
+@pytest.mark.parametrize("axis", [1, 2])
+def test_training_draws_every_side_place_and_direction(axis):
+    # Values count along one axis: a crop says where it was taken from, at what size, and whether it is mirrored.
     image = torch.arange(33.0).expand(3, 30, 33)
+    image = image if axis == 2 else image.mT
     seen = set()
     for seed in range(300):
         torch.manual_seed(seed)
-        row = vgg_preprocessing.preprocess_image(image, 30, 30, True, 30, 31)[0, 15] + 123.68
-        is_mirrored = bool(row[1] < row[0])
-        row = row.flip(0) if is_mirrored else row
-        side = round(30 / (row[5] - row[4]).item())
-        steps = row[0] + torch.arange(30) * (row[1] - row[0])
-        torch.testing.assert_close(row, steps.clamp(max=32), rtol=0, atol=1e-3)  # 32: the last column
-        seen.add((side, round(row[0].item() * side / 30), is_mirrored))
-    widths = {30: 33, 31: 34}
-    assert seen == {(s, x, m) for s, w in widths.items() for x in range(w - 30 + 1) for m in (False, True)}
+        crop = vgg_preprocessing.preprocess_image(image, 30, 30, True, 30, 31)[0] + 123.68
+        line = crop[15] if axis == 2 else crop[:, 15]
+        is_mirrored = bool(line[1] < line[0])
+        line = line.flip(0) if is_mirrored else line
+        side = round(30 / (line[5] - line[4]).item())
+        steps = line[0] + torch.arange(30) * (line[1] - line[0])
+        torch.testing.assert_close(line, steps.clamp(max=32), rtol=0, atol=1e-3)  # 32: the last pixel
+        seen.add((side, round(line[0].item() * side / 30), is_mirrored))
+    lengths = {30: 33, 31: 34}
+    directions = (False, True) if axis == 2 else (False,)
+    assert seen == {(s, x, m) for s, n in lengths.items() for x in range(n - 30 + 1) for m in directions}
 
 
 def test_transform_can_be_pickled_for_workers():

@@ -80,10 +80,8 @@ def save_checkpoint(
         save(path, tensors, metadata)
         _update(folder, known, path, max_to_keep, keep_checkpoint_every_n_hours)
     except OSError as error:
-        kept = (
-            f"The newest checkpoint is still {str(known.newest)!r}" if known.newest else "There is no older checkpoint"
-        )
-        raise OSError(error.errno, f"{error.strerror}. {kept}") from error
+        kept = f"still {str(known.newest)!r}" if known.newest else "none: this would have been the first"
+        raise OSError(error.errno, f"{error.strerror}. The newest checkpoint is {kept}") from error
     return str(path)
 
 
@@ -169,17 +167,17 @@ def _read_state(folder: Path) -> _State:
     try:
         text = (folder / STATE_FILE).read_text(errors="replace")
     except OSError:
-        return _State(times={path: path.stat().st_mtime for path in _scan(folder)})
+        text = ""
     entries: dict[str, list[str]] = {}
     for key, value in re.findall(r"^\s*(\w+)\s*:\s*(\S.*?)\s*$", text, re.MULTILINE):
         entries.setdefault(key, []).append(value)
-    newest = [_inside(folder, name) for name in entries.get("model_checkpoint_path", [])]
+    newest = [_inside(folder, name) for name in entries.get("model_checkpoint_path", [])] or [None]
     paths = [_inside(folder, name) for name in entries.get("all_model_checkpoint_paths", [])]
     times = [_number(text) for text in entries.get("all_model_checkpoint_timestamps", [])]
     times += [0.0] * (len(paths) - len(times))
     preserved = entries.get("last_preserved_timestamp")
     return _State(
-        newest=newest[0] if newest else None,
+        newest=newest[0] or next(reversed(_scan(folder)), None),
         times={path: when for path, when in zip(paths, times, strict=False) if path and path.exists()},
         last_preserved=_number(preserved[0]) if preserved else None,
     )
@@ -189,12 +187,14 @@ def _inside(folder: Path, quoted: str) -> Path | None:
     """The checkpoint of that name in `folder`; of a path that leads out of it only the end counts."""
     try:
         name = ast.literal_eval(f"b{quoted}").decode()  # TensorFlow escapes like Python
-    except (ValueError, SyntaxError):
+        path = folder / name
+        if not path.resolve().is_relative_to(folder.resolve()):
+            path = folder / Path(name).name
+        path = path if path.suffix == SUFFIX else path.with_name(path.name + SUFFIX)
+        path.exists()
+    except (ValueError, SyntaxError, OSError):
         return None
-    path = folder / name
-    if not path.resolve().is_relative_to(folder.resolve()):
-        path = folder / Path(name).name
-    return path if path.suffix == SUFFIX else path.with_name(path.name + SUFFIX)
+    return path
 
 
 def _number(text: str) -> float:

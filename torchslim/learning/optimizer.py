@@ -49,8 +49,8 @@ def make_optimizer(
 def load_state(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
     """Gives the optimizer a saved state; how it computes (`fused`, `foreach`) stays as it was made here.
 
-    As PyTorch has it, learning rate and the like are part of the state; where they differ from those that the optimizer
-    was made with, a warning is logged.
+    As PyTorch has it, learning rate and the like are part of the state; where they differ from those that the
+    optimizer was made with, a warning is logged.
     """
     made = [dict(group) for group in optimizer.param_groups]
     optimizer.load_state_dict(dict(state))
