@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 
 import pytest
 import torch
@@ -163,3 +164,21 @@ def test_two_kinds_of_layer_in_one_scope() -> None:
     names = [v.op.name for v in slim.get_variables(module=model)]
     assert names == ["a/weights", "a/biases", "a/beta", "a/moving_mean", "a/moving_variance"]
     assert model(torch.randn(2, 3, 8, 8)).shape == (2, 4, 8, 8)
+
+
+def test_threads_may_enter_one_graph(graph: slim.Graph) -> None:
+    shared, ready, seen = slim.Graph(), threading.Barrier(2), []
+
+    def enter() -> None:
+        with shared:
+            ready.wait()
+            seen.append(slim.get_default_graph() is shared)
+        seen.append(slim.get_default_graph() is shared)
+
+    threads = [threading.Thread(target=enter) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(seen) == [False, False, True, True]
+    assert slim.get_default_graph() is graph

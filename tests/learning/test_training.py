@@ -286,6 +286,15 @@ def test_full_disk(tmp_path: Path) -> None:
     assert checkpoints_in(tmp_path) == ["model.ckpt-2.safetensors", "model.ckpt-4.safetensors"]
 
 
+def test_logdir_that_cannot_be_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write everywhere
+    with pytest.raises(PermissionError, match=f"`logdir` must be a folder to write to. Got '{tmp_path}'"):
+        train(new_op(), tmp_path, number_of_steps=1, batches=loader(), **QUIET)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FileExistsError, match=f"{tmp_path}/file"):
+        train(new_op(), tmp_path / "file", number_of_steps=1, batches=loader(), **QUIET)
+
+
 def test_nothing_that_is_not_finite_is_saved(tmp_path: Path) -> None:
     def poison(train_op: TrainOp, batch: Any, *, should_log: bool) -> tuple[torch.Tensor, bool]:
         loss, _ = train_step(train_op, batch)

@@ -11,6 +11,8 @@ from torchslim.datasets.drawing import SHAPES, TEXTURES, Icon, ObjectSpec, Part,
 
 __all__ = ["SampleShapes"]
 
+_COVERED = "covered"  # stands for the class's texture in a form
+
 
 class SampleShapes(torch.utils.data.Dataset[tuple[torch.Tensor, int]]):
     """One object a picture, its class being how its parts are put together and what they are covered with.
@@ -60,8 +62,7 @@ class SampleShapes(torch.utils.data.Dataset[tuple[torch.Tensor, int]]):
         label = int(rng.integers(self.num_classes))
         form, texture = divmod(label, len(TEXTURES))
         icon = tuple(
-            part._replace(texture=TEXTURES[texture]) if part.texture else part._replace(texture="plain")
-            for part in _form(form)
+            part._replace(texture=TEXTURES[texture]) if part.texture == _COVERED else part for part in _form(form)
         )
         spec = ObjectSpec(icon, rng.uniform(0.28, 0.45) * self.size)
         image, _ = draw_scene(rng, self.size, self.size, [spec], clutter=3)
@@ -70,12 +71,14 @@ class SampleShapes(torch.utils.data.Dataset[tuple[torch.Tensor, int]]):
 
 @lru_cache(maxsize=1024)
 def _form(number: int) -> Icon:
-    """Form `number`: two to four parts around one large one; a part with an empty texture stays plain."""
+    """Form `number`: one large part and one to three small ones; those marked `_COVERED` get the class's texture."""
     rng = np.random.default_rng((20, number))
-    parts = [Part(SHAPES[number % 3], 0, 0, rng.uniform(0.45, 0.9), rng.uniform(0.45, 0.9), rng.uniform(-30, 30))]
+    w, h, angle = rng.uniform(0.45, 0.9), rng.uniform(0.45, 0.9), rng.uniform(-30, 30)
+    parts = [Part(SHAPES[number % 3], 0, 0, w, h, angle, texture=_COVERED)]
     for tone in ("light", "trim", "dark")[: rng.integers(1, 4)]:
         x, y = rng.uniform(-0.65, 0.65, 2)
         w, h = rng.uniform(0.12, 0.5, 2)
         shape = SHAPES[rng.integers(len(SHAPES))]
-        parts.append(Part(shape, x, y, w, h, rng.uniform(-90, 90), tone, "" if rng.random() < 0.6 else "textured"))
-    return tuple(part._replace(texture="textured") if i == 0 else part for i, part in enumerate(parts))
+        angle, texture = rng.uniform(-90, 90), "plain" if rng.random() < 0.6 else _COVERED
+        parts.append(Part(shape, x, y, w, h, angle, tone, texture))
+    return tuple(parts)

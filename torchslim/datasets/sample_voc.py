@@ -55,8 +55,8 @@ def create(root: str | Path, *, num_images: int = 480, seed: int = 0) -> Path:
     Args:
         root: where to put it; made if missing.
         num_images: how many pictures, 128 x 96 pixels or about as many, 5 kB each.
-        seed: another seed draws other pictures. The same one gives the same bytes (with the same numpy and
-            Pillow).
+        seed: another seed draws other pictures. The same one gives the same bytes (on the same kind of processor,
+            with the same numpy and Pillow).
 
     Returns:
         `root`, for `PascalVOC(root)`.

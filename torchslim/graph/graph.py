@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from torch import nn
 from torch.fx import Graph as FxGraph
 
 from torchslim.graph.model import Model, make_model
-from torchslim.graph.scopes import AUTO_REUSE, Reuse, ScopeNames, get_variable_scope
+from torchslim.graph.scopes import Reuse, ScopeNames, get_variable_scope
 from torchslim.graph.symbol import Recorder, Symbol
 from torchslim.graph.tree import container, hang, share_tensors
 from torchslim.graph.variable import Scope, Variable, scope_of_path, variables_of
@@ -22,7 +22,7 @@ from torchslim.graph.variable import Scope, Variable, scope_of_path, variables_o
 BATCH_SIZES = (8, 12)
 OTHER_SIZES = (320, 448)
 
-_current: ContextVar[Graph | None] = ContextVar("torchslim_graph", default=None)
+_entered: ContextVar[tuple[Graph, ...]] = ContextVar("torchslim_graphs", default=())
 
 
 class Graph:
@@ -61,14 +61,13 @@ class Graph:
         self._specifications: dict[str, Any] = {}
         self._attributes: dict[str, Symbol] = {}
         self._constants: dict[int, tuple[torch.Tensor, Any]] = {}
-        self._tokens: list[Token[Graph | None]] = []
 
     def __enter__(self) -> Graph:
-        self._tokens.append(_current.set(self))
+        _entered.set((*_entered.get(), self))
         return self
 
     def __exit__(self, *exception: object) -> None:
-        _current.reset(self._tokens.pop())
+        _entered.set(_entered.get()[:-1])
 
     def as_default(self) -> Graph:
         """`with graph.as_default():` is `with graph:` in TensorFlow's words."""
@@ -310,7 +309,8 @@ _default = Graph()
 
 def get_default_graph() -> Graph:
     """The current graph: that of the innermost `with slim.Graph():`, else the default one."""
-    return _current.get() or _default
+    entered = _entered.get()
+    return entered[-1] if entered else _default
 
 
 def reset_default_graph() -> None:
@@ -334,6 +334,3 @@ def _names_of(value: Any) -> list[str]:
 
 def _is_under(name: str, scope: str) -> bool:
     return name == scope or name.startswith(scope.rstrip("/") + "/")
-
-
-__all__ = ["AUTO_REUSE", "Graph", "get_default_graph", "reset_default_graph"]

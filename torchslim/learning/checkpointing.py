@@ -49,6 +49,8 @@ class Checkpoints:
         self._state: dict[str, Any] | None = None
         if self.logdir is not None and writes:
             self.logdir.mkdir(parents=True, exist_ok=True)
+            if not os.access(self.logdir, os.W_OK):  # better now than at the first checkpoint
+                raise PermissionError(f"train: `logdir` must be a folder to write to. Got {str(logdir)!r}.")
 
     def restore_variables(self, train_op: TrainOp, init_fn: Callable[[], Any] | None) -> None:
         """Gives the variables the values of the newest checkpoint or, if there is none, what `init_fn` gives them."""
