@@ -346,6 +346,12 @@ def test_restoring_with_different_names(tmp_path: Path) -> None:
     slim.assign_from_checkpoint(tmp_path / "a.safetensors", variables_to_restore)
     assert torch.equal(slim.get_unique_variable("conv1/weights").tensor, kernel)
 
+    # A checkpoint of torchslim's own has the keys of a state_dict; TF-Slim's names find them, too.
+    save_file({"vgg16.conv1.weight": kernel * 2, "vgg16.conv1.bias": bias * 2}, tmp_path / "own.safetensors")
+    slim.assign_from_checkpoint(tmp_path / "own.safetensors", variables_to_restore)
+    assert torch.equal(slim.get_unique_variable("conv1/weights").tensor, kernel * 2)
+    slim.restore(slim.get_default_graph(), tmp_path / "own.safetensors", names=name_in_checkpoint)
+
     def renamed(var: slim.Variable) -> str:
         if "weights" in var.op.name:
             return var.op.name.replace("weights", "params1")

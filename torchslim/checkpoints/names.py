@@ -101,7 +101,7 @@ def _called(function: Callable[[Variable], str | None], variable: Variable) -> l
             "restore: `names` must return the name in the checkpoint, or None if it is not there. "
             f"Got {name!r} for {variable.op.name!r}."
         )
-    return [] if name is None else [name]
+    return [] if name is None else _spellings(name, variable)
 
 
 def _model_name(target: Any) -> str:
@@ -145,7 +145,16 @@ def _renamed(variable: Variable, renames: Mapping[str, str]) -> list[str]:
                 rest = separator.join(path[len(scope) :])
                 found.append((len(scope), f"{prefix}{separator}{rest}" if prefix else rest))
     longest = max((length for length, _ in found), default=0)
-    return [name for length, name in found if length == longest] or _own_names(variable)
+    names = [name for length, name in found if length == longest]
+    return [spelling for name in names for spelling in _spellings(name, variable)] or _own_names(variable)
+
+
+def _spellings(name: str, variable: Variable) -> list[str]:
+    """A slim name, `old/conv1/weights`, and the key that a `state_dict` has for it, `old.conv1.weight`."""
+    scope, _, leaf = name.rpartition("/")
+    if leaf != variable.op.name.rpartition("/")[2]:
+        return [name]
+    return [name, ".".join(_parts(scope) + [variable.attribute])]
 
 
 def _torchvision_vgg(variable: Variable, blocks: Sequence[int]) -> list[str]:
