@@ -146,7 +146,9 @@ def _renamed(variable: Variable, renames: Mapping[str, str]) -> list[str]:
                 found.append((len(scope), f"{prefix}{separator}{rest}" if prefix else rest))
     longest = max((length for length, _ in found), default=0)
     names = [name for length, name in found if length == longest]
-    return [spelling for name in names for spelling in _spellings(name, variable)] or _own_names(variable)
+    return list(dict.fromkeys(spelling for name in names for spelling in _spellings(name, variable))) or _own_names(
+        variable
+    )
 
 
 def _spellings(name: str, variable: Variable) -> list[str]:
@@ -154,7 +156,7 @@ def _spellings(name: str, variable: Variable) -> list[str]:
     scope, _, leaf = name.rpartition("/")
     if leaf != variable.op.name.rpartition("/")[2]:
         return [name]
-    return [name, ".".join(_parts(scope) + [variable.attribute])]
+    return [name, ".".join([*_parts(scope), variable.attribute])]
 
 
 def _torchvision_vgg(variable: Variable, blocks: Sequence[int]) -> list[str]:
