@@ -51,12 +51,13 @@ def pretrain(args: argparse.Namespace) -> None:
             slim.losses.get_total_loss(), functools.partial(torch.optim.SGD, lr=0.1, momentum=0.9)
         )
 
-        def falling(train_op, batch, *, should_log):
+        def one_cycle(train_op, batch, *, should_log):
+            done = train_op.global_step / args.steps  # the rate rises for 30% of the steps, then falls to 0
             for group in train_op.optimizer.param_groups:
-                group["lr"] = 0.1 * (1 - train_op.global_step / args.steps)
+                group["lr"] = 0.1 * min(done / 0.3 + 0.01, (1 - done) / 0.7)
             return slim.learning.train_step(train_op, batch, should_log=should_log)
 
-        slim.learning.train(train_op, args.logdir, falling, number_of_steps=args.steps, log_every_n_steps=100)
+        slim.learning.train(train_op, args.logdir, one_cycle, number_of_steps=args.steps, log_every_n_steps=100)
         convolutions = {
             variable.key: variable.tensor.detach().half().contiguous()
             for variable in slim.get_model_variables()
@@ -80,9 +81,9 @@ def accuracy(args: argparse.Namespace) -> float:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--steps", type=int, default=1600)
     parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--forms", type=int, default=24, help="shapes; there are eight textures of each")
+    parser.add_argument("--forms", type=int, default=12, help="shapes; there are eight textures of each")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--logdir", type=Path, default=Path("runs/pretrain"))
     parser.add_argument("--output", type=Path, default=WEIGHTS)

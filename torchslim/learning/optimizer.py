@@ -60,7 +60,7 @@ def load_state(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> No
         changed = [name for name in optimizer.defaults if not _equal(group.get(name), before.get(name))]
         if changed:
             logger.warning(
-                "the optimizer goes on with %s from the checkpoint, not with %s; for other values, train in a new logdir",
+                "the optimizer goes on with %s from the checkpoint, not with %s; for others, train in a new logdir",
                 ", ".join(f"{name}={group.get(name)}" for name in changed),
                 ", ".join(f"{name}={before.get(name)}" for name in changed),
             )
