@@ -8,7 +8,7 @@ import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torchvision.transforms.v2 import functional as F
@@ -87,7 +87,7 @@ class Run:
         (logdir / OPTIONS_FILE).write_text(json.dumps(dataclasses.asdict(self), indent=2) + "\n")
 
     @property
-    def rule(self) -> str:
+    def rule(self) -> Literal["2007", "2010"]:
         """How the challenge of that year computed average precision."""
         return "2007" if int(self.year) < 2010 else "2010"
 

@@ -80,8 +80,9 @@ class Loader:
             raise first.to_error(dataset)
         self.fields = [Field(tuple(field.shape), field.dtype) for field in first]
         self._batches = _Batches(size, batch_size, shuffle, drop_last, seed)
+        self._items = Items(dataset, seed, self.fields)
         self._loader = DataLoader(
-            Items(dataset, seed, self.fields),
+            self._items,
             batch_sampler=self._batches,
             num_workers=num_workers,
             collate_fn=_collate,
@@ -110,12 +111,15 @@ class Loader:
             yield batch
 
     def state_dict(self) -> dict[str, int]:
-        """Where the last pass stands: its number, and how many of its batches were given out."""
-        return {"pass": self._position[0], "batch": self._position[1]}
+        """Where the last pass stands: its number, how many of its batches were given out, and the seed of it all."""
+        return {"pass": self._position[0], "batch": self._position[1], "seed": self._items.seed}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Makes the next iteration go on where `state` was taken, with the next pass if that one was over."""
         number, done = state["pass"], state["batch"]
+        if state["seed"] != self._items.seed:
+            self._items.seed = self._batches.seed = state["seed"]
+            self._loader._iterator = None  # workers that run have the other seed
         self._position = (number, done)
         self._next = (number, done) if done < len(self) else (number + 1, 0)
 
