@@ -59,7 +59,10 @@ def layer(default_scope: str, *, variables: bool = True) -> Callable[[F], F]:
 
         @functools.wraps(make)
         def call(*args: Any, **kwargs: Any) -> Any:
-            bound = public.bind(*args, **kwargs)
+            try:
+                bound = public.bind(*args, **kwargs)
+            except TypeError as error:
+                raise TypeError(f"{make.__name__}: {error}. It takes: {', '.join(public.parameters)}.") from None
             bound.apply_defaults()
             inputs = next(iter(bound.arguments.values()))
             return _Call(make, bound, missing, default_scope, variables).on(inputs)
