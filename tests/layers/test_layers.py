@@ -39,7 +39,7 @@ def images(channels: int | None = 3, size: int | None = 8) -> slim.Symbol:
         (lambda: slim.max_pool2d(images(), 9), ValueError, r"`kernel_size` \[9, 9\]"),
         (lambda: slim.avg_pool2d(images(), 2, padding="ANY"), ValueError, "Got 'ANY'"),
         (lambda: slim.batch_norm(slim.placeholder((None,))), ValueError, r"Got shape \(None,\)"),
-        (lambda: slim.batch_norm(images(), renorm=True), ValueError, "`renorm` is not available"),
+        (lambda: slim.batch_norm(images(), renorm=True, updates_collections=None), ValueError, "Got renorm=True"),
         (lambda: slim.batch_norm(images(), param_initializers={"delta": 1}), ValueError, "Got 'delta'"),
         (lambda: slim.dropout(images(), 0.0), ValueError, r"in \(0, 1\]. Got 0.0"),
         (lambda: slim.dropout(images(), seed=3), ValueError, r"torch.manual_seed\(3\)"),

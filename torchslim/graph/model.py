@@ -145,7 +145,10 @@ def _assemble(
         new[node].meta = {}
     copied.output(tree_map(new.__getitem__, outputs))
     if end_points is None:
-        root = _pruned(root, {str(node.target) for node in new if node.op in ("call_module", "get_attr")})
+        targets = {str(node.target) for node in new if node.op in ("call_module", "get_attr")}
+        # Some modules run layers that hang elsewhere.
+        borrowed = {path for node in new if node.op == "call_module" for path in _borrowed(root, str(node.target))}
+        root = _pruned(root, targets | borrowed)
     model = Model(root, copied)
     positions = {node: position for position, node in enumerate(copied.nodes)}
 
@@ -161,6 +164,10 @@ def _assemble(
         "end_points": where(end_points or layers or {}),
     }
     return model
+
+
+def _borrowed(root: nn.Module, path: str) -> tuple[str, ...]:
+    return getattr(root.get_submodule(path), "borrowed", ())
 
 
 def _needed(outputs: Iterable[fx.Node]) -> set[fx.Node]:

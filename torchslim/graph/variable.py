@@ -30,6 +30,7 @@ class Layer(nn.Module):
 
     Attributes:
         slim_names: attribute -> TF-Slim's name, in creation order. Tensors that are not listed have no slim name.
+            A name `../depthwise_weights` is in the scope above: the module is a part of the layer that has the scope.
         initializers: attribute -> what fills it; run when the tensor gets its memory.
         regularizers: attribute -> the regularizer of the tensor.
         kinds: attribute -> `'model'` (default), `'global'` or `'local'`.
@@ -178,10 +179,19 @@ class Variable:
         self.graph = graph
 
     @property
+    def _slim_name(self) -> str:
+        return slim_names_of(self.module).get(self.attribute, self.attribute)
+
+    @property
+    def layer_path(self) -> str:
+        """The path of the layer that it is a variable of: its module's, or the one above if that is a part of it."""
+        return self.path.rpartition(".")[0] if self._slim_name.startswith("../") else self.path
+
+    @property
     def op(self) -> VariableOp:
         """Its `op.name` is the slim name without the `:0`."""
-        name = slim_names_of(self.module).get(self.attribute, self.attribute)
-        scope = scope_of_path(self.path)
+        name = self._slim_name.removeprefix("../")
+        scope = scope_of_path(self.layer_path)
         return VariableOp(f"{scope}/{name}" if scope else name)
 
     @property

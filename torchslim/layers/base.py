@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -9,8 +11,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from torchslim.arg_scope import arg_scope_func_key, current_arg_scope, has_arg_scope
 from torchslim.graph import Layer, build
 from torchslim.graph.build import InputSpec
+from torchslim.graph.variable import _KERNEL
 from torchslim.layers.incoming import Incoming
 from torchslim.layers.layer import is_layer
 
@@ -26,31 +30,34 @@ class WeightedLayer(Layer):
     Attributes:
         normalizer: the name of the child module that normalizes, or None.
         activation: the function applied last, or None.
+        gives_view: what is activated is a view (another layout, a part): to overwrite one costs a copy of the gradient.
     """
 
     normalizer: str | None = None
     activation: Function | None = None
+    gives_view = False
 
     def set_up(
         self,
         *,
-        weights: tuple[Any, Any],
-        biases: tuple[Any, Any],
-        activation_fn: Function | None,
-        normalizer: nn.Module | None,
+        weights: tuple[Any, Any] = (None, None),
+        biases: tuple[Any, Any] = (None, None),
+        activation_fn: Function | None = None,
+        normalizer: nn.Module | None = None,
         trainable: bool,
     ) -> None:
         """Takes over initializers, regularizers (a pair each), normalizer and activation, and fills the variables."""
         for attribute, (initializer, regularizer) in (("weight", weights), ("bias", biases)):
-            if getattr(self, attribute) is not None:
+            if getattr(self, attribute, None) is not None:
                 self.initializers[attribute] = initializer
                 if regularizer is not None:
+                    check_regularizer(f"{_KERNEL[attribute]}_regularizer", regularizer)
                     self.regularizers[attribute] = regularizer
         self.requires_grad_(trainable)
         if normalizer is not None:
             self.normalizer = normalizer.__dict__.get("scope_name", "normalizer")
             self.add_module(self.normalizer, normalizer)
-        own = normalizer is None or isinstance(normalizer, nn.modules.batchnorm._NormBase)
+        own = not self.gives_view and isinstance(normalizer, nn.modules.batchnorm._NormBase | None)
         self.activation = _IN_PLACE.get(activation_fn, activation_fn) if own else activation_fn
         self.reset_parameters()
 
@@ -79,10 +86,31 @@ def make_normalizer(
         return None
     parameters = dict(parameters or {})
     if is_layer(function):
-        return function(Incoming(shape), **parameters)
+        return function(Incoming(shape), **{**_unset(function, defaults), **parameters})
     model = build(function, InputSpec(shape), **parameters)
     model.__dict__["scope_name"] = ":normalizer"  # a scope without a name: its variables are named as if here
     return model
+
+
+def _unset(function: Function, defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of `defaults` that a layer takes and that neither a `functools.partial` nor an arg_scope sets."""
+    arguments = inspect.signature(function).parameters
+    given: set[str] = set()
+    while isinstance(function, functools.partial):
+        given |= function.keywords.keys()
+        function = function.func
+    if has_arg_scope(function):
+        given |= current_arg_scope().get(arg_scope_func_key(function), {}).keys()
+    return {name: value for name, value in defaults.items() if name in arguments and name not in given}
+
+
+def check_regularizer(argument: str, value: Any) -> None:
+    """Raises a TypeError unless `value` is a function."""
+    if not callable(value):
+        raise TypeError(
+            f"`{argument}` must be a function such as `slim.l2_regularizer(0.0005)`. "
+            f"Got {value!r} ({type(value).__name__})."
+        )
 
 
 def check_choice(op: str, argument: str, value: Any, choices: tuple[Any, ...]) -> Any:

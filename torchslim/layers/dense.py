@@ -1,7 +1,16 @@
-"""Dense layers."""
+"""Dense layers.
+
+`elu`, `relu`, `relu6` and `linear` are layers here, as in TF-Slim: `fully_connected` with that activation.
+
+Example:
+    >>> import torch, torchslim as slim
+    >>> slim.linear(slim.relu(torch.ones(2, 3), 5), 4).shape
+    torch.Size([2, 4])
+"""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -34,15 +43,15 @@ class Linear(WeightedLayer, nn.Linear):
     def to_tf(self, attribute: str, tensor: torch.Tensor) -> torch.Tensor:
         """`tensor` in TensorFlow's layout: [in, out], the rows in TensorFlow's order."""
         if attribute == "weight" and self.image is not None:
-            tensor = tensor.unflatten(1, self.image).permute(0, 2, 3, 1).flatten(1)
+            tensor = tensor.unflatten(1, self.image).movedim(1, -1).flatten(1)
         return super().to_tf(attribute, tensor)
 
     def from_tf(self, attribute: str, tensor: torch.Tensor) -> torch.Tensor:
         """The inverse of `to_tf`."""
         tensor = super().from_tf(attribute, tensor)
         if attribute == "weight" and self.image is not None:
-            channels, height, width = self.image
-            tensor = tensor.unflatten(1, (height, width, channels)).permute(0, 3, 1, 2).flatten(1)
+            channels, *space = self.image
+            tensor = tensor.unflatten(1, (*space, channels)).movedim(-1, 1).flatten(1)
         return tensor
 
 
@@ -119,3 +128,10 @@ def _features(inputs: Incoming) -> tuple[int, tuple[int, ...] | None]:
             f"fully_connected: all dimensions of `inputs` but the batch must be fixed. Got shape {inputs.shape}."
         )
     return torch.Size(sizes).numel(), inputs.image  # type: ignore[arg-type]
+
+
+# TF-Slim's aliases: layers, not activations; `repeat` and `stack` name them `fully_connected_1`, ...
+elu = functools.partial(fully_connected, activation_fn=nn.functional.elu)
+relu = functools.partial(fully_connected, activation_fn=torch.relu)
+relu6 = functools.partial(fully_connected, activation_fn=nn.functional.relu6)
+linear = functools.partial(fully_connected, activation_fn=None)

@@ -16,8 +16,8 @@ class Incoming:
 
     Attributes:
         shape: the sizes, `None` for those that vary; `None` as a whole if only the channels are known.
-        image: `(C, H, W)` of the channels-first image that was flattened into the features, if one was: TensorFlow
-            flattens images in the order H, W, C, so the rows of a matrix behind it are in another order there.
+        image: `(C, H, W)` of the channels-first image (sequence, volume) that was flattened into the features, if one
+            was: TensorFlow flattens in the order H, W, C, so the rows of a matrix behind it are in another order there.
 
     Example:
         >>> Incoming(shape=(None, 3, 8, 8)).channels()
@@ -44,7 +44,7 @@ class Incoming:
         """What a Symbol or a tensor is to a layer."""
         shape = tuple(value.shape)
         if isinstance(value, torch.Tensor):
-            image = tuple(value.shape[1:]) if value.ndim == 4 and scoped_data_format() == "NCHW" else None
+            image = tuple(value.shape[1:]) if value.ndim in (4, 5) and scoped_data_format() == "NCHW" else None
             return cls(shape, image=image)
         return cls(shape, image=_flattened_image(value.owner, value.node))
 
@@ -65,9 +65,10 @@ class Incoming:
         if len(self.shape) < 2:
             raise ValueError(f"layer: `inputs` needs a dimension of channels. Got shape {self.shape}.")
         count = self.shape[-1 if data_format is not None and not data_format.startswith("NC") else 1]
-        if count is None:
+        if not count:
+            rule = "fixed" if count is None else "positive"
             raise ValueError(
-                f"layer: the number of channels of `inputs` must be fixed. Got shape {self.shape} with {data_format}."
+                f"layer: the number of channels of `inputs` must be {rule}. Got shape {self.shape} with {data_format}."
             )
         return count
 
@@ -83,16 +84,24 @@ def _flattened_image(graph: Graph, node: fx.Node) -> tuple[int, ...] | None:
     features: Any = None
     while True:
         shape: tuple[Any, ...] = getattr(Symbol(node, graph.recorder), "shape", ())
-        if len(shape) == 4 and None not in shape[1:]:
-            count = torch.Size(shape[1:]).numel()
-            return shape[1:] if features in (None, count) and _data_format(graph, node) == "NCHW" else None
+        if len(shape) in _CHANNELS_FIRST and None not in shape[1:]:
+            count, formats = torch.Size(shape[1:]).numel(), _CHANNELS_FIRST[len(shape)]
+            return shape[1:] if features in (None, count) and _data_format(graph, node) in formats else None
         if len(shape) != 2 or features not in (None, shape[1]) or not node.all_input_nodes:
             return None
         features = shape[1]
         node = node.all_input_nodes[0]
 
 
-_PERMUTED = {(0, 2, 3, 1): "NHWC", (0, 3, 1, 2): "NCHW"}
+# By rank. Three dimensions have channels only where a layer said so: they may be a sequence of any features.
+_CHANNELS_FIRST = {3: ("NCW",), 4: ("NCHW",), 5: ("NCDHW", "NCHW")}
+_PERMUTED = {
+    (0, 2, 1): "NWC",
+    (0, 2, 3, 1): "NHWC",
+    (0, 3, 1, 2): "NCHW",
+    (0, 2, 3, 4, 1): "NDHWC",
+    (0, 4, 1, 2, 3): "NCDHW",
+}
 
 
 def _data_format(graph: Graph, node: fx.Node) -> str:
@@ -112,6 +121,6 @@ def _data_format(graph: Graph, node: fx.Node) -> str:
 
 
 def scoped_data_format() -> str:
-    """What `data_format` is where nothing else says: `'NHWC'` if an arg_scope has it for any layer, else `'NCHW'`."""
+    """The `data_format` where nothing says it: `'NHWC'` if the arg_scope has channels-last anywhere, else `'NCHW'`."""
     formats = [settings["data_format"].value for settings in current_arg_scope().values() if "data_format" in settings]
-    return "NHWC" if "NHWC" in formats else "NCHW"
+    return "NHWC" if any(last in formats for last in ("NWC", "NHWC", "NDHWC")) else "NCHW"

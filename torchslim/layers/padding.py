@@ -30,6 +30,16 @@ def same_pads(sizes: Sequence[int], kernel: Sequence[int], stride: Sequence[int]
     return pads
 
 
+def output_size(size: int, kernel: int, stride: int, rate: int, padding: str) -> int:
+    """How many windows there are along a dimension.
+
+    Example:
+        >>> output_size(9, 3, 2, 1, 'SAME'), output_size(9, 3, 2, 1, 'VALID')
+        (5, 4)
+    """
+    return -(-(size if padding == "SAME" else size - (kernel - 1) * rate) // stride)
+
+
 def constant_pads(kernel: Sequence[int], stride: Sequence[int], rate: Sequence[int]) -> list[int] | None:
     """The symmetric padding that `SAME` amounts to at any size, or None if it depends on the size or is asymmetric."""
     totals = [(window - 1) * gap for window, gap in zip(kernel, rate, strict=True)]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import torch
 
-from torchslim.graph import Symbol, get_default_graph
+from torchslim.graph import Symbol, Variable, get_default_graph
+from torchslim.layers.regions import Borrower, cut_region, record
 
 T = TypeVar("T")
 
@@ -101,6 +102,162 @@ def n_positive_integers(n: int, value: int | Sequence[int]) -> tuple[int, ...]:
     return values
 
 
-def two_element_tuple(value: int | Sequence[int]) -> tuple[int, ...]:
-    """`value` as a pair of positive integers (TF-Slim's function of this name)."""
-    return n_positive_integers(2, value)
+def two_element_tuple(int_or_tuple: int | Sequence[int]) -> tuple[int, int]:
+    """A number twice, or a pair as it is (TF-Slim's function of this name).
+
+    Raises:
+        ValueError: if it is neither a whole number nor a list of two.
+
+    Example:
+        >>> two_element_tuple(3), two_element_tuple([3, 1])
+        ((3, 3), (3, 1))
+    """
+    if isinstance(int_or_tuple, int):
+        return int(int_or_tuple), int(int_or_tuple)
+    if isinstance(int_or_tuple, list | tuple) and len(int_or_tuple) == 2:
+        return int(int_or_tuple[0]), int(int_or_tuple[1])
+    raise ValueError(f"two_element_tuple: `int_or_tuple` must be a whole number or two of them. Got {int_or_tuple!r}.")
+
+
+def constant_value(value_or_tensor_or_var: Any, dtype: torch.dtype | None = None) -> Any:
+    """The value, if it is known while the model is built; None for a Symbol and for a variable.
+
+    Args:
+        value_or_tensor_or_var: a Python value, a Symbol, a tensor or a `Variable`.
+        dtype: what a Symbol, tensor or variable must be of.
+
+    Raises:
+        ValueError: if it is None, or of another dtype.
+
+    Example:
+        >>> import torchslim as slim
+        >>> with slim.Graph():
+        ...     slim.utils.constant_value(3), slim.utils.constant_value(slim.placeholder(()))
+        (3, None)
+    """
+    value = value_or_tensor_or_var
+    if value is None:
+        raise ValueError("constant_value: `value_or_tensor_or_var` must not be None. Got None.")
+    if not isinstance(value, Symbol | torch.Tensor | Variable):
+        return value
+    if dtype is not None and value.dtype != dtype:
+        raise ValueError(f"constant_value: `value_or_tensor_or_var` must be of dtype {dtype}. Got {value.dtype}.")
+    return value if isinstance(value, torch.Tensor) and not value.is_meta else None
+
+
+def static_cond(pred: Any, fn1: Callable[[], T], fn2: Callable[[], T]) -> T:
+    """`fn1()` if `pred`, else `fn2()`: decided while the model is built.
+
+    Raises:
+        TypeError: if `fn1` or `fn2` is not a function.
+
+    Example:
+        >>> static_cond(True, lambda: 'yes', lambda: 'no')
+        'yes'
+    """
+    _check_functions("static_cond", fn1=fn1, fn2=fn2)
+    return fn1() if pred else fn2()
+
+
+def _check_functions(op: str, **functions: Any) -> None:
+    for name, function in functions.items():
+        if not callable(function):
+            raise TypeError(f"{op}: `{name}` must be a function without arguments. Got {function!r}.")
+
+
+class Cond(Borrower):
+    """Runs one of two modules: the first if the condition holds."""
+
+    def __init__(self, bodies: tuple[torch.nn.Module, torch.nn.Module], sizes: tuple[int, int]) -> None:
+        super().__init__()
+        self.bodies = bodies  # in a tuple, modules are no children
+        self.sizes = sizes
+
+    def forward(self, pred: torch.Tensor, *inputs: torch.Tensor) -> Any:
+        """What the chosen module computes; `inputs` are those of the first, then those of the second."""
+        first, second = self.bodies
+        return first(*inputs[: self.sizes[0]]) if pred else second(*inputs[self.sizes[0] :])
+
+
+def smart_cond(pred: Any, fn1: Callable[[], Any], fn2: Callable[[], Any], name: str | None = None) -> Any:
+    """`fn1()` or `fn2()`, decided now if `pred` is known, else each time that the module runs.
+
+    Only the chosen one runs; the layers of both are made. A module that decides when it runs cannot be compiled with
+    `fullgraph=True` or exported.
+
+    Args:
+        pred: a Python value, a tensor, or a scalar Symbol.
+        fn1: taken if `pred` is true; a function without arguments.
+        fn2: taken otherwise; it must give what `fn1` gives: a Symbol, or a tuple of them, of the same shapes.
+        name: the name of the module that decides; default `cond`.
+
+    Returns:
+        What the chosen function gives.
+
+    Raises:
+        TypeError: if `fn1` or `fn2` is not a function, or one gives something else than Symbols.
+        ValueError: if they give different shapes.
+
+    Example:
+        >>> import torch, torchslim as slim
+        >>> def net(x):
+        ...     return slim.utils.smart_cond(x.sum() > 0, lambda: x + 1, lambda: -x)
+        >>> slim.build(net, torch.empty(1, 2))(torch.tensor([[-1.0, 0.5]]))
+        tensor([[ 1.0000, -0.5000]])
+    """
+    pred = pred.value if isinstance(pred, Variable) else pred
+    if not isinstance(pred, Symbol):
+        return static_cond(constant_value(pred), fn1, fn2)
+    _check_functions("smart_cond", fn1=fn1, fn2=fn2)
+    graph = pred.owner
+    first, second = (cut_region(graph, function, []) for function in (fn1, fn2))
+    shapes = [torch.utils._pytree.tree_map(lambda value: value.shape, region.outputs) for region in (first, second)]
+    if shapes[0] != shapes[1]:
+        raise ValueError(f"smart_cond: `fn1` and `fn2` must give the same shapes. Got {shapes[0]} and {shapes[1]}.")
+    module = Cond((first.body, second.body), (len(first.inputs), len(second.inputs)))
+    module.borrowed = (*first.layers, *second.layers)
+    return record(graph, name or "cond", module, (pred.node, *first.inputs, *second.inputs), first.outputs)
+
+
+def channel_dimension(shape: Sequence[int | None], data_format: str, min_rank: int = 1) -> int:
+    """The number of channels in a shape.
+
+    Args:
+        shape: `tensor.shape`.
+        data_format: `'channels_first'` or `'channels_last'`.
+        min_rank: the least number of dimensions.
+
+    Raises:
+        ValueError: if there are fewer dimensions, or the number varies.
+
+    Example:
+        >>> channel_dimension((None, 3, 8, 8), 'channels_first')
+        3
+    """
+    return _dimension("channel_dimension", shape, 1 if data_format == "channels_first" else -1, min_rank)
+
+
+def last_dimension(shape: Sequence[int | None], min_rank: int = 1) -> int:
+    """The last size in a shape.
+
+    Args:
+        shape: `tensor.shape`.
+        min_rank: the least number of dimensions.
+
+    Raises:
+        ValueError: if there are fewer dimensions, or the size varies.
+
+    Example:
+        >>> last_dimension((None, 8, 3), min_rank=2)
+        3
+    """
+    return _dimension("last_dimension", shape, -1, min_rank)
+
+
+def _dimension(op: str, shape: Sequence[int | None], where: int, min_rank: int) -> int:
+    if len(shape) < min_rank:
+        raise ValueError(f"{op}: `shape` must have at least {min_rank} dimensions. Got {tuple(shape)}.")
+    size = shape[where]
+    if size is None:
+        raise ValueError(f"{op}: dimension {where} of `shape` must be fixed. Got {tuple(shape)}.")
+    return size
