@@ -10,7 +10,7 @@ import shutil
 import time
 from pathlib import Path
 
-from torchslim.cli import evaluate, finetune, predict
+from torchslim.cli import finetune, predict
 from torchslim.cli.arguments import make_parser
 from torchslim.cli.tables import mean_average_precision
 
@@ -25,7 +25,7 @@ def typed(command: str) -> argparse.Namespace:
 
 
 def demo(steps: int) -> None:
-    """Fine-tunes with restored weights, evaluates and predicts, fine-tunes without them, and compares."""
+    """Fine-tunes with restored weights, predicts, fine-tunes without them, and compares."""
     began = time.monotonic()
     shutil.rmtree(LOGDIR, ignore_errors=True)  # or the runs of an earlier demo would be resumed
     net = f"--net {ROOT}/examples/small_vgg.py:small_vgg"
@@ -34,7 +34,6 @@ def demo(steps: int) -> None:
     restored = finetune.finetune(
         typed(f"finetune --logdir {LOGDIR}/restored {net} {weights} --checkpoint-exclude-scopes fc6,fc7 {training}")
     )
-    evaluate.evaluate(typed(f"evaluate --logdir {LOGDIR}/restored"))
     predict.predict(typed(f"predict --logdir {LOGDIR}/restored"))
     print("\nThe same without the restored weights, to see what they are worth:")
     scratch = finetune.finetune(typed(f"finetune --logdir {LOGDIR}/scratch {net} {training}"))

@@ -2,7 +2,7 @@
 
     python examples/pretrain.py            # 10 minutes on 2 cores
 
-Only the convolutions are kept, as float16 (1.7 MB), under the scope `shapes`: a net that takes them over says so
+The convolutions are kept, as float16 (1.7 MB), under the scope `shapes`: a net that takes them over says so
 with `names={'shapes': 'small_vgg'}`.
 """
 
@@ -40,12 +40,18 @@ class Shapes(torch.utils.data.Dataset):
         return image, torch.nn.functional.one_hot(torch.tensor(label), self.num_classes).float()
 
 
+def classify(images, num_classes: int):
+    """The convolutions, and a head that takes their average: what they learn then says much by itself."""
+    net = small_vgg(images, num_classes=None, scope="shapes").mean((2, 3))
+    return slim.fully_connected(net, num_classes, activation_fn=None, scope="head")
+
+
 def pretrain(args: argparse.Namespace) -> None:
     """Trains, with ever new pictures, and writes the checkpoint."""
     with slim.Graph():
         shapes = Shapes(args.steps * args.batch_size, args.forms, seed=0)
         images, labels = slim.data.batch(shapes, args.batch_size, num_workers=args.workers, names=["images", "labels"])
-        logits = small_vgg(images, num_classes=shapes.num_classes, scope="shapes")
+        logits = classify(images, shapes.num_classes)
         slim.losses.softmax_cross_entropy(logits, labels, label_smoothing=0.1)
         train_op = slim.learning.create_train_op(
             slim.losses.get_total_loss(), functools.partial(torch.optim.SGD, lr=0.1, momentum=0.9)
@@ -61,7 +67,7 @@ def pretrain(args: argparse.Namespace) -> None:
         convolutions = {
             variable.key: variable.tensor.detach().half().contiguous()
             for variable in slim.get_model_variables()
-            if variable.op.name.startswith("shapes/conv")
+            if variable.op.name.startswith("shapes/")
         }
     print(f"accuracy on pictures it has not seen: {accuracy(args):.3f}, {shapes.num_classes} classes")
     args.output.parent.mkdir(parents=True, exist_ok=True)
@@ -72,18 +78,19 @@ def pretrain(args: argparse.Namespace) -> None:
 def accuracy(args: argparse.Namespace) -> float:
     """The share of held-out pictures that the trained net names right."""
     with slim.Graph():
-        shapes = Shapes(1000, args.forms, seed=1)
+        shapes = Shapes(args.held_out, args.forms, seed=1)
         images, labels = slim.data.batch(shapes, 100, names=["images", "labels"])
-        logits = small_vgg(images, num_classes=shapes.num_classes, scope="shapes")
+        logits = classify(images, shapes.num_classes)
         _, update = slim.metrics.streaming_accuracy(logits.argmax(1), labels.argmax(1))
         return slim.evaluation.evaluate_once("local", args.logdir, eval_op=update)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--steps", type=int, default=1600)
+    parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--forms", type=int, default=12, help="shapes; there are eight textures of each")
+    parser.add_argument("--held-out", type=int, default=1000, help="pictures to evaluate on")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--logdir", type=Path, default=Path("runs/pretrain"))
     parser.add_argument("--output", type=Path, default=WEIGHTS)

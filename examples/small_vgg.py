@@ -10,17 +10,17 @@ import torch
 import torchslim as slim
 
 
-def small_vgg(images, num_classes: int = 20, is_training: bool | None = None, scope: str = "small_vgg"):
+def small_vgg(images, num_classes: int | None = 20, is_training: bool | None = None, scope: str = "small_vgg"):
     """VGG (arXiv:1409.1556) with ten narrow, batch-normalised convolutions; 1.3 million parameters.
 
     Args:
         images: `[N, 3, H, W]`, H and W 96 or more, RGB, preprocessed.
-        num_classes: size of the last layer.
+        num_classes: size of the last layer; None: no dense layers, the last feature maps come out.
         is_training: None: dropout and batch norm follow `train()` and `eval()`; False: inference for good.
         scope: its name, the first part of every variable's name.
 
     Returns:
-        The logits `[N, num_classes]`.
+        The logits `[N, num_classes]`, or the feature maps `[N, 192, H / 32, W / 32]`.
     """
     batch_norm = {"decay": 0.9, "scale": True, "is_training": is_training}  # few steps: quick averages
     with (
@@ -44,6 +44,8 @@ def small_vgg(images, num_classes: int = 20, is_training: bool | None = None, sc
         net = slim.max_pool2d(net, [2, 2], scope="pool4")
         net = slim.repeat(net, 2, slim.conv2d, 192, [3, 3], scope="conv5")
         net = slim.max_pool2d(net, [2, 2], scope="pool5")
+        if num_classes is None:
+            return net
         # As in TF-Slim's VGG, the dense layers are convolutions; larger pictures give an averaged map.
         net = slim.conv2d(net, 256, [3, 3], padding="VALID", scope="fc6")
         net = slim.dropout(net, 0.5, is_training=is_training, scope="dropout6")

@@ -184,9 +184,7 @@ def test_scope_as_a_decorator():
 
 
 def test_unknown_argument_fails_at_the_with():
-    with pytest.raises(
-        TypeError, match=r"argument of `op`\. Got 'strid'\. Did you mean 'stride'\?"
-    ) as caught:
+    with pytest.raises(TypeError, match=r"argument of `op`\. Got 'strid'\. Did you mean 'stride'\?") as caught:
         arg_scope([open_op, op], strid=2)
     assert "`op` takes: inputs, size, stride, padding, rate." in str(caught.value)
 

@@ -59,9 +59,7 @@ def assert_distributed_as(values: np.ndarray, stats: dict) -> None:
         assert np.array_equal(values, np.full(values.shape, stats["value"], np.float32))
         return
     assert abs(values.std() / stats["std"] - 1) < 6 / math.sqrt(n) + 6 / math.sqrt(stats["n"])
-    assert abs(values.mean() - stats["mean"]) < 6 * stats["std"] * (
-        1 / math.sqrt(n) + 1 / math.sqrt(stats["n"])
-    )
+    assert abs(values.mean() - stats["mean"]) < 6 * stats["std"] * (1 / math.sqrt(n) + 1 / math.sqrt(stats["n"]))
     for probability, quantile in stats["quantiles"]:
         below = (values < quantile).mean()
         assert abs(below - probability) < 6 * math.sqrt(probability * (1 - probability)) * (
@@ -254,9 +252,7 @@ def test_a_number_fills(number):
 
 def test_fans_are_those_of_the_tensorflow_shape():
     # 6 * 5 outputs and not, as the PyTorch shape read as TensorFlow's would say, 20 * 3.
-    largest = max(
-        abs(kernel_from(variance_scaling_initializer(1.0, "FAN_OUT", uniform=True))).max() for _ in range(5)
-    )
+    largest = max(abs(kernel_from(variance_scaling_initializer(1.0, "FAN_OUT", uniform=True))).max() for _ in range(5))
     assert 0.97 * math.sqrt(3 / 30) < largest <= math.sqrt(3 / 30)
 
 

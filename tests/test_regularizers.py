@@ -128,9 +128,7 @@ def test_gradients_at_zero(loss):
     assert torch.equal(second, torch.full_like(weights, 0.5 if loss is l2_loss else 0.0))
 
 
-@pytest.mark.parametrize(
-    ("regularizer", "loss"), [(l1_regularizer(0.25), l1_loss), (l2_regularizer(0.25), l2_loss)]
-)
+@pytest.mark.parametrize(("regularizer", "loss"), [(l1_regularizer(0.25), l1_loss), (l2_regularizer(0.25), l2_loss)])
 def test_recorded_as_one_node(regularizer, loss):
     symbol = regularizer(slim.placeholder((2, 3)))
     assert (symbol.node.op, symbol.node.target, symbol.node.args[1:]) == ("call_function", loss, (0.25,))
@@ -180,9 +178,7 @@ def test_sum_of_disabled_regularizers_is_none():
 
 
 def test_apply_defaults_to_the_weights_collection():
-    slim.fully_connected(
-        slim.placeholder((None, 4)), 3, scope="fc", variables_collections={"weights": ["weights"]}
-    )
+    slim.fully_connected(slim.placeholder((None, 4)), 3, scope="fc", variables_collections={"weights": ["weights"]})
     total = apply_regularization(l2_regularizer(0.5))
     assert slim.get_default_graph().get_collection("regularization_losses") == [total]
     value = slim.get_variables("fc/weights")[0].tensor.square().sum() / 4

@@ -48,7 +48,7 @@ def test_queries(module) -> None:
     assert names(slim.get_variables_by_suffix("mean", module=module)) == [NAMES[2], NAMES[6]]
     assert slim.get_unique_variable("vgg/fc6/biases", module=module).shape == (6,)
     assert slim.get_local_variables(module=module) == []
-    with pytest.raises(ValueError, match="'vgg/fc6/bias'. Did you mean 'vgg/fc6/biases'"):
+    with pytest.raises(ValueError, match=r"'vgg/fc6/bias'. Did you mean 'vgg/fc6/biases'"):
         slim.get_unique_variable("vgg/fc6/bias", module=module)
 
 
@@ -57,7 +57,7 @@ def test_variables_to_restore_are_chosen_by_whole_parts(module) -> None:
     assert names(restore(exclude=["vgg/fc6", "fc66"], module=module)) == NAMES[:8]
     assert names(restore(include=["vgg/conv1"], exclude=["BatchNorm"], module=module)) == [NAMES[0], NAMES[4]]
     assert names(restore(include="fc6", module=module)) == NAMES[8:10]  # not fc66
-    with pytest.raises(ValueError, match="`exclude`: 'fc7' names no variable. Did you mean 'fc6'"):
+    with pytest.raises(ValueError, match=r"`exclude`: 'fc7' names no variable. Did you mean 'fc6'"):
         restore(exclude=["fc7"], module=module)
 
 

@@ -34,9 +34,7 @@ class Initializer:
         return self.fill_(tensor, generator=generator)
 
     @torch.no_grad()
-    def fill_(
-        self, tensor: torch.Tensor, shape: Shape | None = None, *, generator: Rng = None
-    ) -> torch.Tensor:
+    def fill_(self, tensor: torch.Tensor, shape: Shape | None = None, *, generator: Rng = None) -> torch.Tensor:
         """Fills `tensor` in place and returns it.
 
         Args:
@@ -261,9 +259,7 @@ class VarianceScaling(_Random):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.mode not in ("FAN_IN", "FAN_OUT", "FAN_AVG"):
-            raise TypeError(
-                f"{self.name}: `mode` must be 'FAN_IN', 'FAN_OUT' or 'FAN_AVG'. Got {self.mode!r}."
-            )
+            raise TypeError(f"{self.name}: `mode` must be 'FAN_IN', 'FAN_OUT' or 'FAN_AVG'. Got {self.mode!r}.")
 
     def _fill(self, tensor: torch.Tensor, shape: tuple[int, ...], generator: Rng) -> None:
         fan_in, fan_out = fans(shape)

@@ -163,9 +163,7 @@ def l1_l2_regularizer(
     return SumRegularizer((l1, l2)) if l2.scale else l1
 
 
-def sum_regularizer(
-    regularizer_list: Iterable[Regularizer | None], scope: str | None = None
-) -> SumRegularizer | None:
+def sum_regularizer(regularizer_list: Iterable[Regularizer | None], scope: str | None = None) -> SumRegularizer | None:
     """The sum of some regularizers.
 
     Args:

@@ -231,7 +231,8 @@ def test_inspect_a_run(words: list[str], tmp_path: Path, capsys: pytest.CaptureF
 
 def test_as_a_program(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "torchslim.cli", "inspect", str(tmp_path / "none.pt")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    root = Path(__file__).parent.parent.parent
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr.startswith("torchslim inspect: ")
     assert done.stderr.count("\n") == 1

@@ -215,3 +215,25 @@ def test_a_dense_layer_behind_any_convolution_takes_the_rows_of_tensorflow(sizes
     values = {v.op.name: v.to_tf(v.tensor) for v in slim.get_variables(module=last)}
     slim.restore(first, values, layout="tf")
     torch.testing.assert_close(first(x), last(x.movedim(1, -1)))
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("size", [(5, 4), (8, 9)])
+def test_a_window_that_covers_the_image_is_a_convolution(
+    memory_format: torch.memory_format, size: tuple[int, int]
+) -> None:
+    layer = slim.conv2d(3, 7, [5, 4], padding="VALID", activation_fn=None).double().to(memory_format=memory_format)
+    x = torch.randn(2, 3, *size).double().to(memory_format=memory_format).requires_grad_()
+    ours, theirs = layer(x), torch.nn.functional.conv2d(x, layer.weight, layer.bias)
+    torch.testing.assert_close(ours, theirs)
+    for a, b in zip(*(torch.autograd.grad(y.sin().sum(), (x, layer.weight)) for y in (ours, theirs)), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_a_model_exported_for_any_image_size_keeps_its_convolution() -> None:
+    model = slim.build(lambda x: slim.conv2d(x, 7, 5, padding="VALID"), slim.InputSpec((None, 3, None, None)))
+    sizes = {0: torch.export.Dim("batch"), 2: torch.export.Dim("height", min=6), 3: torch.export.Dim("width", min=6)}
+    exported = torch.export.export(model, (torch.randn(2, 3, 9, 8),), dynamic_shapes=(sizes,)).module()
+    for size in ((6, 6), (12, 7)):
+        x = torch.randn(3, 3, *size)
+        torch.testing.assert_close(exported(x), model(x))

@@ -97,3 +97,18 @@ def test_autocast_only_where_asked() -> None:
         assert (a @ a).dtype == torch.float32
     with devices.autocast(CPU, torch.bfloat16):
         assert (a @ a).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize(
+    ("convolution", "dtype"),
+    [((3, 1), torch.bfloat16), ((1, 2), torch.bfloat16), ((3, 2), torch.float32)],
+)
+def test_auto_avoids_bf16_where_its_gradients_are_wrong(
+    convolution: tuple[int, int], dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(devices, "has_bfloat16", lambda device: True)
+    kernel, stride = convolution
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 3, kernel, stride))
+    assert resolve_precision("auto", torch.device("cpu"), net) == dtype
+    assert resolve_precision("auto", torch.device("meta"), net) == torch.bfloat16
+    assert resolve_precision("bf16", torch.device("cpu"), net) == torch.bfloat16

@@ -63,9 +63,7 @@ class _Help(argparse.RawDescriptionHelpFormatter):
     """Paragraphs as they are written; each option with its default, where it has one."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        shown = (
-            action.default is not None and action.default is not False and action.default != argparse.SUPPRESS
-        )
+        shown = action.default is not None and action.default is not False and action.default != argparse.SUPPRESS
         return f"{action.help} (default: %(default)s)" if shown else action.help
 
 
@@ -81,9 +79,7 @@ def make_parser() -> argparse.ArgumentParser:
         >>> args.command, args.net, args.trainable_scopes
         ('finetune', 'vgg_16', ['fc6', 'fc7'])
     """
-    parser = argparse.ArgumentParser(
-        "torchslim", description=_MAIN, epilog=_MAIN_EXAMPLES, formatter_class=_Help
-    )
+    parser = argparse.ArgumentParser("torchslim", description=_MAIN, epilog=_MAIN_EXAMPLES, formatter_class=_Help)
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
@@ -123,24 +119,19 @@ def _finetune(parser: argparse.ArgumentParser) -> None:
         "--checkpoint-exclude-scopes",
         type=_scopes,
         metavar=_SCOPES,
-        help="scopes that start afresh: whole parts of names, `fc8` finds vgg_16/fc8 "
-        "(default: the last layer's)",
+        help="scopes that start afresh: whole parts of names, `fc8` finds vgg_16/fc8 (default: the last layer's)",
     )
     start.add_argument(
         "--trainable-scopes", type=_scopes, metavar=_SCOPES, help="the only scopes to train (default: all)"
     )
     training = parser.add_argument_group("training")
-    training.add_argument(
-        "--steps", type=_positive, default=1000, help="gradient steps, over all starts of the run"
-    )
+    training.add_argument("--steps", type=_positive, default=1000, help="gradient steps, over all starts of the run")
     training.add_argument(
         "--learning-rate", type=float, default=0.01, help="of SGD at first; it falls to 0 along a cosine"
     )
     training.add_argument("--momentum", type=float, default=0.9, help="of SGD")
     training.add_argument("--train-split", default="train", help="list of photographs to train on")
-    training.add_argument(
-        "--log-every", type=_positive, default=50, metavar="STEPS", help="steps between log lines"
-    )
+    training.add_argument("--log-every", type=_positive, default=50, metavar="STEPS", help="steps between log lines")
     training.add_argument("--seed", type=int, default=0, help="of initial values, order, crops and dropout")
     training.add_argument(
         "--precision",
@@ -162,12 +153,8 @@ def _predict(parser: argparse.ArgumentParser) -> None:
     _add_checkpoint(parser)
     picture = parser.add_argument_group("picture")
     picture.add_argument("--count", type=_positive, default=12, help="photographs in the grid")
-    picture.add_argument(
-        "--threshold", type=float, default=0.5, help="probability from which a class is predicted"
-    )
-    picture.add_argument(
-        "--output", type=Path, help="the PNG to write (default: predictions.png in --logdir)"
-    )
+    picture.add_argument("--threshold", type=float, default=0.5, help="probability from which a class is predicted")
+    picture.add_argument("--output", type=Path, help="the PNG to write (default: predictions.png in --logdir)")
     _add_machine(parser, batch_size=64)
 
 
@@ -182,9 +169,7 @@ def _inspect(parser: argparse.ArgumentParser) -> None:
 def _add_run(parser: argparse.ArgumentParser, title: str) -> argparse.ArgumentParser:
     """What a run's directory remembers; there are defaults for `finetune` only."""
     group = parser.add_argument_group(title)
-    group.add_argument(
-        "--logdir", type=Path, required=True, help="the run's directory: checkpoints, events, options"
-    )
+    group.add_argument("--logdir", type=Path, required=True, help="the run's directory: checkpoints, events, options")
     group.add_argument(
         "--net",
         help=f"{', '.join(NETS)}, or `path/to/file.py:function`: a slim function of your own that takes "
@@ -224,9 +209,7 @@ def _add_checkpoint(parser: argparse.ArgumentParser) -> None:
 def _add_machine(parser: argparse.ArgumentParser, batch_size: int) -> None:
     group = parser.add_argument_group("machine")
     group.add_argument("--batch-size", type=_positive, default=batch_size, help="photographs at a time")
-    group.add_argument(
-        "--device", default="auto", help="auto (CUDA where there is one), cpu, cuda, cuda:1, ..."
-    )
+    group.add_argument("--device", default="auto", help="auto (CUDA where there is one), cpu, cuda, cuda:1, ...")
     group.add_argument(
         "--workers", type=int, default=0, metavar="N", help="processes that read and prepare photographs"
     )

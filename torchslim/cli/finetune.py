@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from torchslim import data, learning, losses, summaries
-from torchslim.checkpoints import RestoreReport, restore
+from torchslim.checkpoints import RestoreReport, latest_checkpoint, restore
 from torchslim.cli.evaluate import average_precisions
 from torchslim.cli.run import Run
 from torchslim.cli.tables import precision_table
@@ -25,7 +25,6 @@ from torchslim.variables import get_model_variables, get_trainable_variables, se
 def finetune(args: argparse.Namespace) -> dict[str, list[float]]:
     """Restores, evaluates, trains, evaluates what was written; prints and returns average precisions."""
     run = Run.start(args)
-    run.save(args.logdir)
     torch.manual_seed(args.seed)
     with Graph():
         total_loss = _loss(run, args)
@@ -34,12 +33,11 @@ def finetune(args: argparse.Namespace) -> dict[str, list[float]]:
             functools.partial(torch.optim.SGD, lr=args.learning_rate, momentum=args.momentum),
             variables_to_train=_trained(args.trainable_scopes),
         )
-        train = functools.partial(
-            learning.train, train_op, args.logdir, device=args.device, precision=args.precision
-        )
+        train = functools.partial(learning.train, train_op, args.logdir, device=args.device, precision=args.precision)
         init_fn = _init_fn(args)
         # No step yet: this writes the checkpoint to start from, or finds the one to go on from.
         train(number_of_steps=0, init_fn=init_fn)
+        run.save(args.logdir)
         before, began = average_precisions(run, args.logdir, args), train_op.global_step
         started = time.monotonic()
         train(
@@ -49,7 +47,7 @@ def finetune(args: argparse.Namespace) -> dict[str, list[float]]:
         )
     steps = train_op.global_step - began
     seconds = time.monotonic() - started
-    print(f"trained {steps} steps in {seconds:.0f} s; checkpoints and events are in {args.logdir}")
+    print(f"trained {steps} steps in {seconds:.0f} s; evaluating {latest_checkpoint(args.logdir)}")
     precisions = {"before": before, "after": average_precisions(run, args.logdir, args)}
     print(precision_table(PascalVOC.class_names, precisions))
     return precisions
@@ -104,9 +102,7 @@ def _names(text: str | None) -> str | Mapping[str, str] | None:
 def _cosine(learning_rate: float, steps: int) -> TrainStepFn:
     """A step whose learning rate falls to 0 along half a cosine (arXiv:1608.03983)."""
 
-    def step(
-        train_op: learning.TrainOp, batch: tuple[Any, ...], *, should_log: bool
-    ) -> tuple[torch.Tensor, bool]:
+    def step(train_op: learning.TrainOp, batch: tuple[Any, ...], *, should_log: bool) -> tuple[torch.Tensor, bool]:
         assert train_op.optimizer is not None  # made before the first step
         for group in train_op.optimizer.param_groups:
             group["lr"] = learning_rate * (1 + math.cos(math.pi * train_op.global_step / steps)) / 2

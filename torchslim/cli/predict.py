@@ -29,9 +29,7 @@ def predict(args: argparse.Namespace) -> None:
     restore(model, checkpoint)
     model.to(device).eval()
     with torch.inference_mode():
-        probabilities = (
-            torch.cat([model(batch.to(device)) for batch in images.split(args.batch_size)]).sigmoid().cpu()
-        )
+        probabilities = torch.cat([model(batch.to(device)) for batch in images.split(args.batch_size)]).sigmoid().cpu()
 
     grid = draw_grid([_prediction(photographs, i, probabilities[i], args.threshold) for i in range(count)])
     output = args.output or args.logdir / "predictions.png"
@@ -39,9 +37,7 @@ def predict(args: argparse.Namespace) -> None:
     print(f"wrote {output}: {count} photographs of {args.eval_split} by {checkpoint}")
 
 
-def _prediction(
-    photographs: PascalVOC, index: int, probabilities: torch.Tensor, threshold: float
-) -> Prediction:
+def _prediction(photographs: PascalVOC, index: int, probabilities: torch.Tensor, threshold: float) -> Prediction:
     names = photographs.class_names
     order = probabilities.argsort(descending=True).tolist()
     return Prediction(

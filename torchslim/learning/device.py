@@ -46,13 +46,15 @@ def resolve_device(device: str | torch.device = "auto") -> torch.device:
     return resolved
 
 
-def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
+def resolve_precision(precision: str, device: torch.device, module: nn.Module | None = None) -> torch.dtype:
     """The type in which convolutions and matrix products compute; parameters and losses stay in float32.
 
     Args:
         precision: `'auto'`: bf16 where the hardware computes in it (CUDA from Ampere on, CPUs with AMX or
             avx512_bf16), else fp32; or `'fp32'`, `'bf16'`, `'fp16'`.
         device: where the training runs.
+        module: what is trained. On the CPU `'auto'` is fp32 for one with strided convolutions: in PyTorch 2.14
+            (oneDNN 3.12) their bf16 weight gradient is garbage where the image is smaller than the kernel.
 
     Raises:
         ValueError: if `precision` is unknown, or `'fp16'` is asked for elsewhere than on CUDA: its range needs a
@@ -63,12 +65,18 @@ def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
         torch.float32
     """
     if precision == "auto":
-        return torch.bfloat16 if has_bfloat16(device) else torch.float32
+        safe = device.type != "cpu" or not _has_strided_kernels(module)
+        return torch.bfloat16 if has_bfloat16(device) and safe else torch.float32
     if precision not in PRECISIONS:
         raise ValueError(f"precision: use 'auto', {', '.join(map(repr, PRECISIONS))}. Got {precision!r}.")
     if precision == "fp16" and device.type != "cuda":
         raise ValueError(f"precision: 'fp16' needs a CUDA device. Got {str(device)!r}. Use 'bf16' or 'fp32' there.")
     return PRECISIONS[precision]
+
+
+def _has_strided_kernels(module: nn.Module | None) -> bool:
+    convolutions = (m for m in module.modules() if isinstance(m, nn.modules.conv._ConvNd)) if module else ()
+    return any(max(m.stride) > 1 and max(m.kernel_size) > 1 for m in convolutions)
 
 
 def has_bfloat16(device: torch.device) -> bool:

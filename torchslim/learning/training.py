@@ -91,7 +91,8 @@ def train(
         batches: what is trained on: an iterable of tuples, e.g. a DataLoader, iterated anew for each pass. Default:
             the data that feeds the graph's placeholders.
         device: `'auto'` (CUDA if it is there), `'cpu'`, `'cuda:1'`, `'/CPU:0'`, a `torch.device`.
-        precision: `'auto'` (bf16 where the hardware computes in it), `'fp32'`, `'bf16'`, or `'fp16'` with a gradient
+        precision: `'auto'` (bf16 where the hardware computes in it and it is
+            safe), `'fp32'`, `'bf16'`, or `'fp16'` with a gradient
             scaler on CUDA. Variables and losses stay float32. With fp16, optimizers that are not `fused=True` wait for
             the device in every step.
         channels_last: the memory layout of kernels and feature maps: `'auto'` (True on the CPU and CUDA), True, False.
@@ -124,7 +125,7 @@ def train(
         checkpoints = Checkpoints(logdir, save_interval_secs, max_to_keep, writes=first)
         checkpoints.restore_variables(train_op, init_fn)
         place = resolve_device(device)
-        dtype = resolve_precision(precision, place)
+        dtype = resolve_precision(precision, place, train_op.objective)
         layout = resolve_channels_last(channels_last, place, train_op.objective)
         train_op.prepare(place, dtype, channels_last=layout, compile=compile)
         logger.info("training on %s in %s%s", place, str(dtype).removeprefix("torch."), ", channels last" * layout)
