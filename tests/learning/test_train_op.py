@@ -278,3 +278,15 @@ def test_step_on_cuda(dtype: torch.dtype) -> None:
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert losses[-1] < losses[0]
+
+
+def test_channels_last_leaves_dense_layers_that_are_convolutions_alone() -> None:
+    images = slim.placeholder((None, 3, 8, 8), name="images")
+    net = slim.conv2d(images, 4, 3, scope="conv")
+    net = slim.conv2d(net, 5, 8, padding="VALID", scope="fc")
+    train_op = slim.learning.create_train_op(net.square().mean(), functools.partial(torch.optim.SGD, lr=0.1))
+    train_op.prepare(channels_last=True)
+    train_op(torch.randn(2, 3, 8, 8))
+    layout = torch.channels_last
+    assert slim.get_unique_variable("conv/weights").tensor.is_contiguous(memory_format=layout)
+    assert not slim.get_unique_variable("fc/weights").tensor.is_contiguous(memory_format=layout)

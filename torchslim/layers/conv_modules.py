@@ -22,6 +22,7 @@ class Convolution(WeightedLayer):
         function: the function that convolves, given the padding.
         data_format: the layout of what flows in and out.
         pads_by_size: whether the padding depends on the size of what flows in, or is not symmetric.
+        covers_image: whether the window covers the images that the layer was built for: it is a dense layer then.
     """
 
     function: ClassVar[Function]
@@ -47,6 +48,7 @@ class Convolution(WeightedLayer):
             bias=bias,
         )
         self.pads_by_size = pads is None
+        self.covers_image = False
         self.data_format = window.data_format
         self.channels_last = self.gives_view = window.channels_last
 
@@ -117,6 +119,8 @@ def make_convolution(
     check_positive(op, "num_outputs", num_outputs)
     bias = has_bias(normalizer_fn, biases)
     module: Convolution = CONVOLUTIONS[dims](inputs.channels(at.data_format), num_outputs, at, bias)
+    if inputs.shape is not None and at.padding == "VALID":
+        module.covers_image = at.kernel == (inputs.shape[1:-1] if at.channels_last else inputs.shape[2:])
     module.set_up(
         weights=weights,
         biases=biases,

@@ -107,7 +107,10 @@ class TrainOp:
                 if variable.is_meta:
                     variable.initialize(self.device)
             tensors = [*map(tensor_of, variables), *self.objective.parameters(), *self.objective.buffers()]
-            place_tensors(tensors, self.device, channels_last)
+            # Kernels that cover their image are matrices: optimizers are slower on them in channels-last memory.
+            matrices = {id(tensor_of(v)) for v in variables if getattr(v.module, "covers_image", False)}
+            place_tensors([t for t in tensors if id(t) in matrices], self.device)
+            place_tensors([t for t in tensors if id(t) not in matrices], self.device, channels_last)
         module = self.objective.module
         if self.objective.graph is not None or not module.training:  # what a user freezes inside a module stays so
             module.train()
