@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
-from torch import distributed
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from torchslim.data.items import Failure, Field, Items, mix_seeds, short_name
+from torchslim.learning.device import process
 
 __all__ = ["Loader"]
 
@@ -73,7 +73,7 @@ class Loader:
         if seed is not None and seed < 0:
             raise ValueError(f"data.batch: `seed` must not be negative. Got {seed}.")
         if seed is None:
-            seed = 0 if _process()[1] > 1 else int(torch.randint(2**62, ()))
+            seed = 0 if process()[1] > 1 else int(torch.randint(2**62, ()))
         self.dataset = dataset
         first = Items(dataset, seed, None)[0, 0]
         if isinstance(first, Failure):
@@ -133,7 +133,7 @@ class _Batches:
         self.number = self.skip = 0
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        rank, processes = _process()
+        rank, processes = process()
         order = torch.arange(self.size)
         if self.shuffle:
             generator = torch.Generator().manual_seed(mix_seeds(self.seed, self.number))
@@ -142,7 +142,7 @@ class _Batches:
             yield [(self.number, index) for index in batch.tolist()]
 
     def __len__(self) -> int:
-        rank, processes = _process()
+        rank, processes = process()
         mine = len(range(rank, self.size, processes))
         return mine // self.batch_size if self.drop_last else -(-mine // self.batch_size)
 
@@ -160,10 +160,3 @@ def _size_of(dataset: Any) -> int:
     if len(dataset) == 0:
         raise ValueError(f"data.batch: `dataset` is empty: {short_name(dataset)} has no items.")
     return len(dataset)
-
-
-def _process() -> tuple[int, int]:
-    """This process's number among those that train together, and how many they are."""
-    if distributed.is_available() and distributed.is_initialized():
-        return distributed.get_rank(), distributed.get_world_size()
-    return 0, 1

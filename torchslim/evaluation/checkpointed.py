@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_leaves_with_path
 from torchslim.checkpoints import assign_from_checkpoint, latest_checkpoint, load_checkpoint, restore, step_of
 from torchslim.evaluation.passes import evaluate, in_eval_mode, to_python
 from torchslim.graph import Model, Symbol, Variable
-from torchslim.learning.device import place_batch, place_tensors, resolve_device
+from torchslim.learning.device import place_batch, place_tensors, process, resolve_device
 from torchslim.learning.session_era import refuse
 from torchslim.metrics import MetricUpdate
 from torchslim.summaries import SUMMARIES, Summary
@@ -215,7 +215,7 @@ class Evaluation:
         batches = self.graph.batches(self.module.inputs)
         values = evaluate(self.module, batches, self.metrics, step=step, num_evals=num_evals, device=self.device)
         logger.info("evaluation of %s: %s", self.path, ", ".join(f"{name} = {v}" for name, v in values.items()))
-        if logdir is not None and _is_first_process():
+        if logdir is not None and process()[0] == 0:
             self._write(logdir, values, dict(zip(self.module.inputs, last_batch, strict=True)))
         if self.final is not None:
             with torch.inference_mode():
@@ -300,11 +300,6 @@ def _global_step(path: Path | None) -> int:
         return int(load_checkpoint(path, verify=False)["global_step"])
     except (ValueError, KeyError):  # weights alone know no step
         return 0
-
-
-def _is_first_process() -> bool:
-    distributed = torch.distributed
-    return not (distributed.is_available() and distributed.is_initialized()) or distributed.get_rank() == 0
 
 
 def _key(part: Any) -> str:

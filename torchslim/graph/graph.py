@@ -196,10 +196,8 @@ class Graph:
                 self.root.register_buffer(name, tensor, persistent=False)
                 run = tensor.detach().to("meta")
                 node = self.recorder.symbol(self.fx_graph.create_node("get_attr", name), (run, run)).node
-            self._constants[id(tensor)] = (
-                tensor,
-                node,
-            )  # holding the tensor keeps its id from being given out again
+            # Holding the tensor keeps its id from being given out again.
+            self._constants[id(tensor)] = (tensor, node)
         return self._constants[id(tensor)][1]
 
     def add_variable(self, name: str, tensor: torch.Tensor, *, kind: str = "model", **owner: Any) -> Variable:

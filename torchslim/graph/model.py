@@ -11,6 +11,7 @@ from torch import fx, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
 from torchslim.graph.symbol import Symbol
+from torchslim.graph.tree import is_container
 from torchslim.graph.variable import Layer, Scope, Variable
 
 if TYPE_CHECKING:
@@ -131,10 +132,11 @@ def _assemble(
     needed = _needed(tree_leaves(outputs) + [symbol.node for symbol in (end_points or {}).values()])
     placeholders = [node for node in graph.nodes if node.op == "placeholder" and node in needed]
     if inputs is not None:
-        missing = [node.name for node in placeholders if node not in (inputs := list(inputs))]
+        given = list(inputs)
+        missing = [node.name for node in placeholders if node not in given]
         if missing:
             raise ValueError(f"module: the outputs need the placeholder {missing[0]!r}, which is not among the inputs.")
-        placeholders = list(inputs)
+        placeholders = given
     copied = fx.Graph()
     new: dict[fx.Node, fx.Node] = {}
     for node in [
@@ -188,7 +190,7 @@ def _pruned(module: nn.Module, targets: set[str]) -> nn.Module:
         name, _, rest = target.partition(".")
         below.setdefault(name, set()).add(rest)
     children = {
-        name: child if below[name] & {""} or not _is_container(child) else _pruned(child, below[name])
+        name: child if below[name] & {""} or not is_container(child) else _pruned(child, below[name])
         for name, child in module._modules.items()
         if name in below and child is not None
     }
@@ -204,10 +206,6 @@ def _pruned(module: nn.Module, targets: set[str]) -> nn.Module:
     pruned._non_persistent_buffers_set = module._non_persistent_buffers_set & below.keys()
     pruned._modules.update(children)
     return pruned
-
-
-def _is_container(module: nn.Module) -> bool:
-    return type(module) in (Scope, nn.Sequential)
 
 
 def _calls_of(graph: fx.Graph) -> list[tuple[Any, ...]]:

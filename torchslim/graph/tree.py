@@ -82,8 +82,13 @@ def share_tensors(module: nn.Module, owners: Mapping[Variable, Variable]) -> Non
         mine.module.__dict__["_shared"] = True
 
 
+def is_container(module: nn.Module) -> bool:
+    """Whether a module only holds what hangs below it."""
+    return type(module) in (Scope, nn.Sequential)
+
+
 def _is_mere_scope(module: nn.Module) -> bool:
-    return type(module) in (Scope, nn.Sequential) and not module._parameters and not module._buffers
+    return is_container(module) and not module._parameters and not module._buffers
 
 
 def _free_name(parent: nn.Module, name: str) -> str:

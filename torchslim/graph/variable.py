@@ -262,8 +262,7 @@ class Variable:
 
     def to_tf(self, tensor: torch.Tensor) -> torch.Tensor:
         """`tensor` (the value, or its gradient) in TensorFlow's layout."""
-        move = self.module.to_tf if isinstance(self.module, Layer) else None
-        return move(self.attribute, tensor) if move else _move_kernel(self.module, self.attribute, tensor, to_tf=True)
+        return self._moved(tensor, to_tf=True)
 
     def from_tf(self, array: Any) -> torch.Tensor:
         """`array`, given in TensorFlow's layout, in PyTorch's.
@@ -277,8 +276,12 @@ class Variable:
                 f"from_tf: {self.op.name!r} has the shape {list(self.tf_shape)} in TensorFlow's layout. "
                 f"Got {list(tensor.shape)}."
             )
-        move = self.module.from_tf if isinstance(self.module, Layer) else None
-        return move(self.attribute, tensor) if move else _move_kernel(self.module, self.attribute, tensor, to_tf=False)
+        return self._moved(tensor, to_tf=False)
+
+    def _moved(self, tensor: torch.Tensor, *, to_tf: bool) -> torch.Tensor:
+        if isinstance(self.module, Layer):
+            return (self.module.to_tf if to_tf else self.module.from_tf)(self.attribute, tensor)
+        return _move_kernel(self.module, self.attribute, tensor, to_tf=to_tf)
 
     def assign(self, value: torch.Tensor) -> None:
         """Gives it a value; one that has no memory yet takes over `value`'s, so nothing is copied.

@@ -81,9 +81,10 @@ class Conv2d(Convolution, nn.Conv2d):
 
     def convolve(self, net: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         """Convolves; where one window covers the whole image (the dense layers of VGG), as the matrix product it is."""
+        if self.pads_by_size or any(self.padding) or max(self.dilation) > 1 or self.groups > 1:
+            return super().convolve(net, weight)
         # Sizes that are symbols stay open: a model exported for any image size keeps its convolution.
-        covered = all(type(size) is int and size == k for size, k in zip(net.shape[2:], self.kernel_size, strict=True))
-        if not covered or self.pads_by_size or any(self.padding) or max(self.dilation) > 1 or self.groups > 1:
+        if not all(type(size) is int and size == k for size, k in zip(net.shape[2:], self.kernel_size, strict=True)):
             return super().convolve(net, weight)
         order = (0, 1, 2, 3) if weight.is_contiguous() else (0, 2, 3, 1)  # as the kernel lies in memory: no copy
         product = functional.linear(net.permute(order).flatten(1), weight.permute(order).flatten(1), self.bias)

@@ -16,12 +16,24 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import distributed, nn
 from torch.utils._pytree import tree_map
 
 from torchslim.graph.devices import to_device
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def process() -> tuple[int, int]:
+    """This process's number among those that train together, and how many they are.
+
+    Example:
+        >>> process()
+        (0, 1)
+    """
+    if distributed.is_available() and distributed.is_initialized():
+        return distributed.get_rank(), distributed.get_world_size()
+    return 0, 1
 
 
 def resolve_device(device: str | torch.device = "auto") -> torch.device:

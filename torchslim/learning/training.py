@@ -12,11 +12,10 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
 
 import torch
-from torch import distributed
 
 from torchslim.learning import session_era
 from torchslim.learning.checkpointing import Checkpoints
-from torchslim.learning.device import place_batch, resolve_channels_last, resolve_device, resolve_precision
+from torchslim.learning.device import place_batch, process, resolve_channels_last, resolve_device, resolve_precision
 from torchslim.learning.feed import Feed
 from torchslim.learning.reporting import Reporter, console
 from torchslim.learning.train_op import TrainOp
@@ -119,7 +118,7 @@ def train(
         True
     """
     session_era.refuse("train", session_arguments, session_era.TRAIN, inspect.signature(train).parameters)
-    first = not (distributed.is_available() and distributed.is_initialized()) or distributed.get_rank() == 0
+    first = process()[0] == 0
     feed = Feed(_batches(train_op, batches))
     with console():
         checkpoints = Checkpoints(logdir, save_interval_secs, max_to_keep, writes=first)
