@@ -1,4 +1,7 @@
-"""What all streaming metrics have in common, and where they differ from what a reader would expect."""
+"""Metrics against scikit-learn, and where they differ from what a reader would expect.
+
+What they all have in common is tested in test_metric_properties.py.
+"""
 
 from __future__ import annotations
 
@@ -97,61 +100,9 @@ def test_against_scikit_learn(name: str) -> None:
     assert streamed(make(), batch, [50]).item() == pytest.approx(reference(*arrays, None), rel=1e-5)
 
 
-@by_name
-def test_stream_is_one_shot_in_any_order_and_reset_forgets(name: str) -> None:
-    make, inputs, _ = REGISTRY[name]
-    batch = inputs(30)
-    whole = streamed(make(), batch, [30])
-    metric = make()
-    torch.testing.assert_close(streamed(metric, batch, [1, 9, 13, 7]), whole)
-    metric.update(*inputs(9))
-    metric.reset()
-    order = torch.randperm(30)
-    torch.testing.assert_close(streamed(metric, tuple(t[order] for t in batch), [11, 19]), whole)
-
-
-@by_name
-def test_a_weight_of_zero_removes_an_example(name: str) -> None:
-    make, inputs, _ = REGISTRY[name]
-    batch, weights = inputs(20), (torch.rand(20) > 0.5).float()
-    kept = weights.bool()
-    torch.testing.assert_close(
-        streamed(make(), batch, [20], weights),
-        streamed(make(), tuple(t[kept] for t in batch), [int(kept.sum())]),
-    )
-
-
-@by_name
-def test_updates_never_look_at_numbers(name: str) -> None:
-    """An update runs on tensors without numbers, so nothing in it can wait for a device."""
-    make, inputs, _ = REGISTRY[name]
-    metric = make().to("meta")
-    metric.update(*(tensor.to("meta") for tensor in inputs(8)), torch.ones(8, device="meta"))
-    metric.update(*(tensor.to("meta") for tensor in inputs(8)), 0.5)
-
-
 def test_voc_update_never_looks_at_numbers() -> None:
     metric = metrics.VOCAveragePrecision(3).to("meta")
     metric.update(*(torch.zeros(4, 3, device="meta") for _ in range(3)))
-
-
-@by_name
-def test_memory_does_not_grow(name: str) -> None:
-    make, inputs, _ = REGISTRY[name]
-    metric = make()
-    for _ in range(3):
-        metric.update(*inputs(8))
-    assert sum(state.numel() for state in metric.metric_state.values()) == 2
-
-
-@by_name
-def test_works_in_a_metric_collection_and_survives_a_copy(name: str) -> None:
-    make, inputs, _ = REGISTRY[name]
-    metric = make()
-    batch = inputs(8)
-    metric.update(*batch)
-    assert metric.clone().compute() == metric.compute()
-    assert metric(*batch) == metric.compute()  # what torchmetrics' forward returns is the batch alone
 
 
 def test_counts_do_not_saturate() -> None:

@@ -48,6 +48,46 @@ def process(rank: int, folder: str) -> None:
     torch.distributed.destroy_process_group()
 
 
+def values_of(folder: str, rank: int) -> dict[str, Any]:
+    """The value of every metric, after the batches of this process."""
+    everything = torch.load(f"{folder}/everything.pt", weights_only=False)
+    for metric, batches in everything.values():
+        for batch in batches[rank]:
+            metric.update(*batch)
+    return {name: metric.compute() for name, (metric, _) in everything.items()}
+
+
+def process_of_all(rank: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+    torch.save(values_of(folder, rank), f"{folder}/{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not torch.distributed.is_gloo_available(), reason="torch was built without gloo")
+def test_every_metric_in_two_processes(tmp_path: Path, registry: dict[str, Any]) -> None:
+    """One has two batches, the other a third of another size."""
+    everything, alone = {}, {}
+    for name, entry in registry.items():
+        first, second, third = (
+            (*entry.inputs(n), *([torch.randint(5, (n,)) / 2] if entry.weighted else [])) for n in (6, 3, 4)
+        )
+        everything[name] = (entry.make(), [[first, second], [third]])
+        metric = entry.make()
+        for batch in (first, second, third):
+            metric.update(*batch)
+        alone[name] = metric.compute()
+    torch.save(everything, tmp_path / "everything.pt")
+    torch.multiprocessing.spawn(process_of_all, (str(tmp_path),), nprocs=2)
+    for rank in range(2):
+        together = torch.load(tmp_path / f"{rank}.pt", weights_only=False)
+        for name, value in alone.items():
+            torch.testing.assert_close(
+                together[name], value, equal_nan=True, msg=lambda text, name=name: f"{name}: {text}"
+            )
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not torch.distributed.is_gloo_available(), reason="torch was built without gloo")
 def test_two_processes(tmp_path: Path) -> None:

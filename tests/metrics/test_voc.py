@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from sklearn.metrics import precision_recall_curve
+from sklearn.metrics import average_precision_score, precision_recall_curve
 
 from torchslim import metrics
 
@@ -137,8 +137,9 @@ def test_batches_add_up_and_reset_forgets() -> None:
     assert torch.equal(whole.compute(), batched.compute())
 
 
-def test_nothing_seen() -> None:
-    metric = metrics.VOCAveragePrecision(2)
+@pytest.mark.parametrize("rule", ["2010", "2007"])
+def test_nothing_seen(rule: Any) -> None:
+    metric = metrics.VOCAveragePrecision(2, rule)
     with pytest.warns(UserWarning, match="called before the ``update``"):
         assert metric.compute().isnan().all()
 
@@ -168,3 +169,48 @@ def test_unknown_options() -> None:
         metrics.VOCAveragePrecision(rule="2012")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="Got 'micro'"):
         metrics.VOCAveragePrecision(average="micro")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_average_precision_of_scikit_learn(seed: int) -> None:
+    """It is the area under the curve as it is; the challenge's curve lies on it or above, where precision rises."""
+    scores, truth = random_case(seed, 80, 3, ties=False)
+    metric = metrics.VOCAveragePrecision(3)
+    metric.update(torch.from_numpy(scores), torch.from_numpy(truth == 1))
+    for k, ours in enumerate(metric.compute().tolist()):
+        assert ours >= average_precision_score(truth[:, k] == 1, scores[:, k]) - 1e-6
+
+    # Ever longer runs of misses between the hits: precision never rises, so both are the same.
+    lengths = np.sort(np.random.default_rng(seed).integers(0, 9, 12))
+    labels = np.concatenate([[1] + [0] * length for length in lengths])
+    scores = np.sort(np.random.default_rng(seed).normal(size=labels.size))[::-1].astype(np.float32)
+    order = np.random.default_rng(seed).permutation(labels.size)
+    falling = metrics.VOCAveragePrecision(1)
+    falling.update(torch.from_numpy(scores[order])[:, None], torch.from_numpy(labels[order])[:, None])
+    assert falling.compute().item() == pytest.approx(average_precision_score(labels, scores), rel=1e-5)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("ties", [False, True])
+def test_curves_of_scikit_learn(seed: int, ties: bool) -> None:
+    scores, truth = random_case(seed, 40, 3, ties=ties)
+    metric = metrics.VOCAveragePrecision(3)
+    metric.update(*tensors(scores, truth))
+    for k, (precision, recall) in enumerate(metric.curves()):
+        counts = truth[:, k] != 0
+        expected = precision_recall_curve(truth[counts, k] > 0, scores[counts, k])
+        # Scikit-learn goes from the lowest score up, and ends with a point that stands for no threshold. Ours has the
+        # scores of difficult images, too, where nothing changes.
+        points = set(zip(precision.tolist(), recall.tolist(), strict=True))
+        theirs = torch.tensor(np.array(expected[:2])[:, :-1].T, dtype=torch.float32)
+        assert {tuple(np.round(point, 5)) for point in points} == {tuple(np.round(p, 5)) for p in theirs.tolist()}
+
+
+@pytest.mark.parametrize("rule", ["2010", "2007"])
+def test_a_class_without_positives_has_no_curve(rule: Any) -> None:
+    metric = metrics.VOCAveragePrecision(2, rule)
+    metric.update(torch.tensor([[0.9, 0.2]]), torch.tensor([[1, 0]]))
+    (_, recall), (precision, nothing) = metric.curves()
+    assert recall.tolist() == [1]
+    assert precision.tolist() == [0]
+    assert nothing.isnan().all()

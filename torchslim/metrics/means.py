@@ -124,7 +124,8 @@ class StreamingPercentageLess(StreamingRatio):
 
     def update(self, values: torch.Tensor, weights: Weights = None) -> None:
         """Takes a batch in."""
-        self.add_mean((values < self.threshold).float(), weights)
+        less = torch.where(values.isnan(), torch.nan, (values < self.threshold).float())
+        self.add_mean(less, weights)
 
 
 def streaming_percentage_less(

@@ -5,20 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torchmetrics import Metric
 
+from torchslim.metrics.metric import StreamingMetric
 from torchslim.metrics.shapes import Weights, spread
 
 
-class StreamingRatio(Metric):
+class StreamingRatio(StreamingMetric):
     """A sum divided by another, over all batches; 0 while the divisor is 0.
 
     Subclasses add to the two sums in `update`. They are kept in float64, so that no count grows too large to
     be added to, and are all the memory that such a metric takes.
     """
 
-    full_state_update = False
-    is_differentiable = False
     total: torch.Tensor
     count: torch.Tensor
 
@@ -40,7 +38,7 @@ class StreamingRatio(Metric):
 
     def compute(self) -> torch.Tensor:
         """The quotient, float32."""
-        return torch.where(self.count > 0, self.total / self.count, 0.0).float()
+        return torch.where(self.count <= 0, 0.0, self.total / self.count).float()
 
 
 class StreamingShare(StreamingRatio):

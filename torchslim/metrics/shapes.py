@@ -30,6 +30,11 @@ def match(function: str, **tensors: torch.Tensor) -> list[torch.Tensor]:
     return [first, second]
 
 
+def truth(values: torch.Tensor) -> torch.Tensor:
+    """What counts as true: 1 where a value is not zero, 0 where it is, NaN where it is NaN; float32."""
+    return torch.where(values.isnan(), torch.nan, (values != 0).float())
+
+
 def spread(function: str, weights: float | torch.Tensor, values: torch.Tensor) -> torch.Tensor:
     """`weights` for each of `values`.
 

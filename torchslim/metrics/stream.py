@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from operator import methodcaller
 from typing import Any
 
 import torch
 from torch import fx, nn
 from torchmetrics import Metric
 
-from torchslim.graph import Symbol, Variable, name_scope
+from torchslim.graph import Graph, Symbol, Variable, name_scope
 from torchslim.metrics.batch import accuracy
 
 Pair = tuple[Symbol, Symbol]
 Streamed = Any  # a Pair for Symbols, the value now for tensors
-Collections = str | list[str] | None
+Collections = str | Sequence[str] | None
 
 
 class MetricUpdate(nn.Module):
@@ -35,10 +36,10 @@ class MetricUpdate(nn.Module):
     def forward(self, *inputs: Any) -> Any:
         """Updates the metric with `inputs`."""
         if any(isinstance(value, torch.Tensor) and value.is_meta for value in inputs):
-            return _value_on_meta(self.metric, inputs)
+            return _on_meta(self.metric, inputs, _result_of_update)
         self.metric.to(next(value.device for value in inputs if isinstance(value, torch.Tensor)))
         self.metric.update(*inputs)
-        return self.metric.compute()
+        return _result_of_update(self.metric)
 
 
 class MetricValue(nn.Module):
@@ -66,7 +67,12 @@ class MetricValue(nn.Module):
             return self.metric.compute()
 
 
-def _value_on_meta(metric: Metric, inputs: tuple[Any, ...]) -> Any:
+def _result_of_update(metric: Metric) -> Any:
+    """What an update gives: the value after it, or what the metric has TF-Slim's pair give instead."""
+    return getattr(metric, "compute_update", metric.compute)()
+
+
+def _on_meta(metric: Metric, inputs: tuple[Any, ...], result: Callable[[Metric], Any]) -> Any:
     # A metric may look at numbers (`torch.unique`, an assertion), so it gets some: zeros, which every metric
     # takes.
     trial = copy.deepcopy(metric).to("cpu")
@@ -74,7 +80,7 @@ def _value_on_meta(metric: Metric, inputs: tuple[Any, ...]) -> Any:
     with torch.device("cpu"):
         trial.reset()
         trial.update(*(torch.zeros(v.shape, dtype=v.dtype) if isinstance(v, torch.Tensor) else v for v in inputs))
-        return torch.utils._pytree.tree_map_only(torch.Tensor, lambda value: value.to("meta"), trial.compute())
+        return torch.utils._pytree.tree_map_only(torch.Tensor, lambda value: value.to("meta"), result(trial))
 
 
 def stream(
@@ -90,16 +96,28 @@ def stream(
         inputs = inputs[:-1]
     symbol = next((value for value in inputs if isinstance(value, Symbol)), None)
     if symbol is None:
-        return MetricUpdate(metric)(*inputs)
+        MetricUpdate(metric)(*inputs)
+        return metric.compute()
     graph = symbol.owner
     with name_scope(name, type(metric).__name__.removeprefix("Streaming")) as scope:
         update = graph.call_module(f"{scope}update", MetricUpdate(metric), *inputs)
-        value = graph.call_module(f"{scope}value", MetricValue(metric, update.runs[0]))
-    graph.add_to_collection("metric_variables", metric)
-    for collections, result in ((metrics_collections, value), (updates_collections, update)):
-        for collection in [collections] if isinstance(collections, str) else collections or ():
-            graph.add_to_collection(collection, result)
+        runs = tuple(_on_meta(metric, _run(inputs, i), methodcaller("compute")) for i in range(2))
+        value = graph.call_module(f"{scope}value", MetricValue(metric, runs[0]))
+        value = graph.recorder.symbol(value.node, runs)  # its shape, too, may vary with the batch
+    add_to_collections(graph, "metric_variables", metric)
+    add_to_collections(graph, metrics_collections, value)
+    add_to_collections(graph, updates_collections, update)
     return value, update
+
+
+def _run(inputs: tuple[Any, ...], which: int) -> tuple[Any, ...]:
+    return tuple(value.runs[which] if isinstance(value, Symbol) else value for value in inputs)
+
+
+def add_to_collections(graph: Graph, collections: Collections, value: Any) -> None:
+    """Adds a value to the collections that an argument names."""
+    for collection in [collections] if isinstance(collections, str) else collections or ():
+        graph.add_to_collection(collection, value)
 
 
 def streaming_metric(

@@ -6,16 +6,16 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import torch
-from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
 from torchslim.graph import Value
+from torchslim.metrics.metric import StreamingMetric
 from torchslim.metrics.stream import Collections, Streamed, stream
 
 Rule = Literal["2010", "2007"]
 
 
-class VOCAveragePrecision(Metric):
+class VOCAveragePrecision(StreamingMetric):
     """Average precision of each class, for images that may be of several classes at once.
 
     `'2010'`: the area under the precision-recall curve, made to fall monotonically (VOC 2010 and later).
@@ -48,8 +48,6 @@ class VOCAveragePrecision(Metric):
         tensor([1.0000, 0.8333])
     """
 
-    full_state_update = False
-    is_differentiable = False
     higher_is_better = True
     plot_lower_bound = 0.0
     plot_upper_bound = 1.0
@@ -99,33 +97,75 @@ class VOCAveragePrecision(Metric):
         Raises:
             ValueError: if a score is NaN.
         """
+        result = self._curve().average_precision(self.rule)
+        return result if self.average is None else result.nanmean()
+
+    def curves(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Precision and recall of each class at each of its scores, from the highest down; of all processes.
+
+        Returns:
+            K pairs of `[P]`, for `slim.metrics.plot_precision_recall`; recall is NaN for a class without a positive
+            image.
+
+        Raises:
+            ValueError: if a score is NaN.
+
+        Example:
+            >>> metric = slim.metrics.VOCAveragePrecision(num_classes=1)
+            >>> metric.update(torch.tensor([[0.9], [0.8], [0.8]]), torch.tensor([[1], [0], [1]]))
+            >>> metric.curves()
+            [(tensor([1.0000, 0.6667]), tensor([0.5000, 1.0000]))]
+        """
+        with self.sync_context():
+            curve = self._curve()
+        recall = curve.hits / curve.positives
+        return [
+            (curve.precision[is_point, k], recall[is_point, k])
+            for k, is_point in enumerate((curve.is_point & (curve.counted > 0)).unbind(1))
+        ]
+
+    def _curve(self) -> _Curve:
         seen = dim_zero_cat(self.seen) if len(self.seen) else torch.empty(0, device=self.device)
         scores, truth = seen.reshape(-1, 2, self.num_classes).unbind(1)
         if missing := int(scores.isnan().sum()):
             raise ValueError(f"VOCAveragePrecision: `scores` must be numbers. Got NaN {missing} times.")
-        result = _average_precision(scores, truth, self.rule)
-        return result if self.average is None else result.nanmean()
+        return _Curve(scores, truth)
 
 
-def _average_precision(scores: torch.Tensor, truth: torch.Tensor, rule: Rule) -> torch.Tensor:
-    """The average precision of each column; `truth` is 1, 0, or -1 for what does not count."""
-    scores, order = scores.sort(0, descending=True)
-    truth = truth.gather(0, order)
-    hits = (truth == 1).cumsum(0)
-    counted = (truth >= 0).cumsum(0)
-    # A point of the curve lies where the score changes; elsewhere precision is 0 and the maximum passes over
-    # it.
-    is_point = torch.ones_like(truth, dtype=torch.bool)
-    is_point[:-1] = scores[1:] != scores[:-1]
-    precision = torch.where(is_point, hits / counted.clamp(min=1), 0.0)
-    envelope = precision.flip(0).cummax(0).values.flip(0)  # the highest precision at this recall or above
-    positives = (truth == 1).sum(0)
-    if rule == "2010":
-        area = torch.where(truth == 1, envelope, 0.0).sum(0)
-        return area / positives  # 0 / 0 = NaN: a class without positives
-    # Compared as integers: 3 of 10 is a recall of at least 0.3, whatever floating point makes of it.
-    levels = [torch.where(10 * hits >= level * positives, envelope, 0.0).amax(0) for level in range(11)]
-    return torch.where(positives > 0, torch.stack(levels).mean(0), torch.nan)
+class _Curve:
+    """The precision-recall curves of K classes, in columns `[N, K]` from the highest score down.
+
+    Attributes:
+        truth: 1, 0, or -1 for what does not count.
+        hits: how many there are down to here.
+        counted: how many images count down to here.
+        is_point: whether a point of the curve lies here: where the score changes.
+        precision: the precision down to here; 0 where there is no point, so that a maximum passes over it.
+        positives: how many positive images each class has, `[K]`.
+    """
+
+    def __init__(self, scores: torch.Tensor, truth: torch.Tensor) -> None:
+        scores, order = scores.sort(0, descending=True)
+        self.truth = truth.gather(0, order)
+        self.hits = (self.truth == 1).cumsum(0)
+        self.counted = (self.truth >= 0).cumsum(0)
+        self.is_point = torch.ones_like(self.truth, dtype=torch.bool)
+        self.is_point[:-1] = scores[1:] != scores[:-1]
+        self.precision = torch.where(self.is_point, self.hits / self.counted.clamp(min=1), 0.0)
+        self.positives = (self.truth == 1).sum(0)
+
+    def average_precision(self, rule: Rule) -> torch.Tensor:
+        """The average precision of each class `[K]`; NaN for one without a positive image."""
+        if not len(self.truth):
+            return torch.full_like(self.positives, torch.nan, dtype=torch.float32)
+        envelope = self.precision.flip(0).cummax(0).values.flip(0)  # the highest at this recall or above
+        if rule == "2010":
+            area = torch.where(self.truth == 1, envelope, 0.0).sum(0)
+            return area / self.positives  # 0 / 0 = NaN: a class without positives
+        # Compared as integers: 3 of 10 is a recall of at least 0.3, whatever floating point makes of it.
+        reached = [10 * self.hits >= level * self.positives for level in range(11)]
+        highest = torch.stack([torch.where(is_reached, envelope, 0.0).amax(0) for is_reached in reached])
+        return torch.where(self.positives > 0, highest.mean(0), torch.nan)
 
 
 def streaming_voc_mean_average_precision(
