@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
 
@@ -254,3 +257,62 @@ def test_devices(name, device: str) -> None:
 def test_unknown_device() -> None:
     with pytest.raises(ValueError, match="Got '/TPX:0'"):
         to_device("/TPX:0")
+
+
+def test_the_type_is_that_of_the_initial_value() -> None:
+    """As TF-Slim has it."""
+    assert slim.variable("a", initializer=torch.tensor(3, dtype=torch.int32)).dtype == torch.int32
+    assert slim.variable("b", initializer=np.array([1.0, 2.0])).dtype == torch.float64
+    assert slim.variable("c", [2]).dtype == torch.float32
+    assert slim.variable("d", dtype=torch.float32, initializer=np.array([1.0])).dtype == torch.float32
+
+
+def test_collections_of_variables() -> None:
+    made = {
+        "model": slim.model_variable("model", [1]),
+        "frozen": slim.model_variable("frozen", [1], trainable=False, collections="mine"),
+        "own": slim.variable("own", [1]),
+        "local": slim.local_variable(0, name="local"),
+    }
+    expected = {
+        "variables": ["model", "frozen", "own"],
+        "model_variables": ["model", "frozen"],
+        "trainable_variables": ["model", "own"],
+        "local_variables": ["local"],
+        "mine": ["frozen"],
+        "nothing": [],
+    }
+    for collection, names in expected.items():
+        assert slim.get_variables(collection=collection) == [made[name] for name in names]
+    assert slim.get_variables("m", None, "model_variables") == [made["model"]]
+
+
+def test_a_built_module_has_no_other_collections() -> None:
+    model = slim.build(lambda x: slim.linear(x, 2), torch.empty(1, 3))
+    with pytest.raises(ValueError, match="a built module has no collection 'mine'"):
+        slim.get_variables(collection="mine", module=model)
+
+
+@pytest.mark.parametrize("argument", ["caching_device", "partitioner", "synchronization", "aggregation"])
+@pytest.mark.parametrize("function", [slim.variable, slim.model_variable])
+def test_what_steered_tensorflow_is_refused(function: Any, argument: str) -> None:
+    with pytest.raises(ValueError, match=rf"`{argument}` steers .* Got 'x'"):
+        function("v", [1], **{argument: "x"})
+
+
+@pytest.mark.parametrize("function", [slim.global_variable, slim.local_variable])
+def test_values_keep_their_shape(function: Any) -> None:
+    """The order of the arguments is TF-Slim's: `validate_shape` comes before `name`."""
+    assert function(1.0, True, "v").op.name == "v"
+    with pytest.raises(ValueError, match=r"`validate_shape` must be True. Got False"):
+        function(1.0, False, "w")
+
+
+def test_a_variable_in_the_scope_of_a_module_that_is_no_layer() -> None:
+    @slim.layer("Plain")
+    def plain(inputs: Any) -> torch.nn.Module:
+        return torch.nn.Linear(inputs.channels(), 2)
+
+    plain(slim.placeholder((None, 3)), scope="plain")
+    with slim.variable_scope("plain"), pytest.raises(ValueError, match="scope 'plain' is that of a Linear"):
+        slim.variable("v", [1])

@@ -65,6 +65,33 @@ def test_smart_cond_when_the_module_runs() -> None:
     assert model.bn.bias.grad is None
 
 
+@pytest.mark.parametrize("how", ["compile", "export"])
+def test_smart_cond_becomes_that_of_torch(how: str) -> None:
+    def net(x):
+        return utils.smart_cond(x.sum() > 0, lambda: slim.batch_norm(slim.linear(x, 3, scope="fc")), lambda: x)
+
+    x = torch.tensor([[1.0, 2.0, 3.0]])
+    model = slim.build(net, x).eval()
+    if how == "compile":
+        captured = torch.compile(model, fullgraph=True, backend="aot_eager")
+    else:
+        captured = torch.export.export(model, (x,)).module()
+    for given in (x, -x):
+        torch.testing.assert_close(captured(given), model(given))
+    assert captured(-x).equal(-x)
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # PyTorch asks it of what it has captured
+def test_smart_cond_trains_statistics_where_it_is_compiled_in_parts() -> None:
+    def net(x):
+        return utils.smart_cond(x.sum() > 0, lambda: slim.batch_norm(x, scope="bn"), lambda: x)
+
+    x = torch.tensor([[1.0, 2.0], [3.0, 5.0]])
+    model = slim.build(net, x)
+    torch.compile(model, backend="aot_eager")(x).sum().backward()
+    assert model.bn.running_mean.all()
+
+
 def test_smart_cond_errors() -> None:
     with slim.Graph():
         x = slim.placeholder((None, 2))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextvars import ContextVar
 from typing import Any
 
@@ -13,9 +13,9 @@ from torch.fx import Graph as FxGraph
 
 from torchslim.graph.model import Model, make_model
 from torchslim.graph.scopes import Reuse, ScopeNames, get_variable_scope
-from torchslim.graph.symbol import Recorder, Symbol
+from torchslim.graph.symbol import Recorder, Symbol, call_with
 from torchslim.graph.tree import container, hang, share_tensors
-from torchslim.graph.variable import Scope, Variable, scope_of_path, variables_of
+from torchslim.graph.variable import Layer, Scope, Variable, scope_of_path, variables_of
 
 # What stands for a size that varies, in the first and in the second run: the batch, and any other dimension.
 # Multiples of four, and far enough apart that integer division keeps them different.
@@ -158,18 +158,32 @@ class Graph:
         """Makes the tensors of a module known as variables, and records their regularization losses."""
         new = [v for v in variables_of(module, path, self) if v.op.name not in self.variables]
         for variable in new:
-            self.variables[variable.op.name] = variable
-            if variable.regularizer is not None:
-                loss = variable.regularizer(self.get_attribute(variable))
-                if loss is not None:
-                    loss.aliases.append(f"{variable.op.name}/Regularizer")
-                    self.add_to_collection("regularization_losses", loss)
+            self.register_variable(variable)
         return new
+
+    def register_variable(self, variable: Variable) -> None:
+        """Makes one variable known, and records its regularization loss."""
+        self.variables[variable.op.name] = variable
+        if variable.regularizer is not None:
+            self.regularize(variable.op.name, variable.regularizer, self.get_attribute(variable))
+
+    def regularize(self, name: str, regularizer: Callable[[Symbol], Symbol | None], value: Symbol) -> None:
+        """Records the regularization loss of the variable `name`, or of what takes its place."""
+        loss = regularizer(value)
+        if loss is not None:
+            loss.aliases.append(f"{name}/Regularizer")
+            self.add_to_collection("regularization_losses", loss)
 
     def call_module(self, name: str, module: nn.Module, *args: Any) -> Symbol:
         """Hangs a module without variables under a unique name and records its call with `args`."""
         path = hang(self.root, name, module, keeps_name=False)
         return self.recorder.create_proxy("call_module", path, args, {})
+
+    def call_with(self, path: str, variables: dict[str, Any], *args: Any, **kwargs: Any) -> Symbol:
+        """Records a call of the module at `path`, with other values for some of its tensors."""
+        module = self.get_module(path)
+        symbol = self.recorder.symbol(self.fx_graph.create_node("get_attr", path), (module, module))
+        return self.recorder.create_proxy("call_function", call_with, (symbol, variables, *args), kwargs)
 
     def get_module(self, path: str) -> nn.Module:
         """The module at a path of the tree."""
@@ -215,17 +229,22 @@ class Graph:
             raise ValueError(
                 f"variable {name!r}: the module of scope {scope!r} has an attribute {attribute!r} already."
             )
+        if not isinstance(module, Layer):
+            raise ValueError(
+                f"variable {name!r}: scope {scope!r} is that of a {type(module).__name__}, which is not a slim layer. "
+                "Make the variable in another scope."
+            )
         if isinstance(tensor, nn.Parameter):
             module.register_parameter(attribute, tensor)
         else:
             module.register_buffer(attribute, tensor, persistent=kind != "local")
-        assert isinstance(module, Scope)
         module.kinds[attribute] = kind
         for what, value in owner.items():
             if value is not None:
                 getattr(module, f"{what}s")[attribute] = value
-        self.register_variables(path, module)
-        return self.variables[name]
+        made = Variable(module, attribute, path, self)
+        self.register_variable(made)
+        return made
 
     # What comes out
 

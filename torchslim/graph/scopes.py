@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
@@ -33,11 +34,13 @@ class VariableScope:
         name: the path that variables get, `'vgg_16/conv1'`; `''` at the root.
         reuse: whether variables that exist are shared here.
         original_name_scope: the path that operations get, with a slash at its end: `'vgg_16/'`.
+        custom_getter: what decides how variables are made here, or None.
     """
 
     name: str = ""
     reuse: Reuse = False
     original_name_scope: str = ""
+    custom_getter: Callable[..., Any] | None = field(default=None, repr=False)
 
 
 @dataclass
@@ -152,6 +155,7 @@ def variable_scope(
     default_name: str | None = None,
     values: Any = None,
     *,
+    custom_getter: Callable[..., Any] | None = None,
     reuse: Reuse = None,
 ) -> Iterator[VariableScope]:
     """Puts variables and layers made inside under a name (TensorFlow's `tf.variable_scope`).
@@ -160,6 +164,11 @@ def variable_scope(
         name_or_scope: a name, or a scope that an earlier `variable_scope` gave, to enter it again.
         default_name: taken where `name_or_scope` is None, and then made unique: `Conv`, `Conv_1`, ...
         values: accepted because TensorFlow has it; Symbols know their graph.
+        custom_getter: called for each variable made inside, those of layers included, as `custom_getter(getter, name,
+            shape=..., dtype=..., initializer=..., regularizer=..., trainable=..., ...)`. `getter(name, ...)` makes the
+            variable; what the function returns, a `Variable` or whatever it computes of some, is used in its place.
+            One of an outer scope is what `getter` calls. Layers that are only made, for a number of channels, do not
+            ask it.
         reuse: True: variables must exist and are shared; `AUTO_REUSE`: those that exist are shared; None or False:
             as in the scope around.
 
@@ -180,13 +189,14 @@ def variable_scope(
     graph = _default_graph()
     state, names = _state(graph), graph.names
     if isinstance(name_or_scope, VariableScope):
-        path, inherited = name_or_scope.name, name_or_scope.reuse
+        path, around = name_or_scope.name, name_or_scope
         operation = path.rpartition("/")[2]
     else:
         own, operation = _own_name(name_or_scope, default_name, reuse, state)
-        path, inherited = join(state.scope.name, own), state.scope.reuse
+        path, around = join(state.scope.name, own), state.scope
     operations = names.unique(join(state.name_scope, operation)) if operation else ""
-    scope = VariableScope(path, reuse or inherited, f"{operations}/" if operations else "")
+    getter = _nested(custom_getter, around.custom_getter)
+    scope = VariableScope(path, reuse or around.reuse, f"{operations}/" if operations else "", getter)
     if isinstance(name_or_scope, VariableScope):
         scope = replace(scope, original_name_scope=name_or_scope.original_name_scope)
     names.scope_counts[path] = names.scope_counts.get(path, 0) + 1
@@ -199,6 +209,13 @@ def variable_scope(
                 names.close(path)
             else:
                 names.scope_counts = before
+
+
+def _nested(inner: Callable[..., Any] | None, outer: Callable[..., Any] | None) -> Callable[..., Any] | None:
+    """A custom getter whose `getter` is the custom getter around it."""
+    if inner is None or outer is None:
+        return inner or outer
+    return lambda getter, *args, **kwargs: inner(functools.partial(outer, getter), *args, **kwargs)
 
 
 def _own_name(name: str | None, default_name: str | None, reuse: Reuse, state: _Current) -> tuple[str, str]:

@@ -169,6 +169,13 @@ class Recorder(GraphAppendingTracer):
         node.meta[RUNS] = runs
         return Symbol(node, self)
 
+    def run_again(self, node: fx.Node, which: int = 0) -> Any:
+        """What a recorded call gives on `meta` tensors, in the first or the second of its two runs."""
+        args, kwargs = tree_map(
+            lambda leaf: Symbol(leaf, self) if isinstance(leaf, fx.Node) else leaf, (node.args, dict(node.kwargs))
+        )
+        return self._run(node.op, node.target, args, kwargs, which)
+
     def create_arg(self, value: Any) -> Any:
         """As in `torch.fx`; tensors become constants of the graph, foreign Symbols are an error."""
         if isinstance(value, torch.Tensor):
@@ -219,3 +226,12 @@ def _call_on_meta(module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[s
     if all(tensor.is_meta for tensor in tensors.values()):
         return module(*args, **kwargs)
     return torch.func.functional_call(module, to_meta(tensors), args, kwargs)
+
+
+def call_with(module: torch.nn.Module, variables: dict[str, torch.Tensor], *args: Any, **kwargs: Any) -> Any:
+    """Calls a module with other values for some of its parameters and buffers."""
+    variables = dict(variables)  # the call leaves in it what it took over
+    if any(value.is_meta for value in variables.values()):
+        own = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+        variables = {**to_meta(own), **variables}
+    return torch.func.functional_call(module, variables, args, kwargs)

@@ -66,7 +66,7 @@ def make_sequential(root: nn.Module, scope: str) -> None:
 
 
 def share_tensors(module: nn.Module, owners: Mapping[Variable, Variable]) -> None:
-    """Makes `module` use the tensors of other layers; it leaves them out of its `state_dict`."""
+    """Makes `module` use the tensors of other layers; it leaves them out of its `state_dict`, but keeps its own."""
     for mine, owner in owners.items():
         if not isinstance(mine.module, Layer):
             raise ValueError(
@@ -79,7 +79,7 @@ def share_tensors(module: nn.Module, owners: Mapping[Variable, Variable]) -> Non
             mine.module.__dict__[kind] = theirs  # the dict itself, so that a replaced tensor is replaced for both
         else:
             ours[mine.attribute] = theirs[owner.attribute]
-        mine.module.__dict__["_shared"] = True
+        mine.module.shared.add(mine.attribute)
 
 
 def is_container(module: nn.Module) -> bool:

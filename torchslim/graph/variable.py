@@ -34,7 +34,7 @@ class Layer(nn.Module):
         initializers: attribute -> what fills it; run when the tensor gets its memory.
         regularizers: attribute -> the regularizer of the tensor.
         kinds: attribute -> `'model'` (default), `'global'` or `'local'`.
-        shared: the tensors belong to another layer, which keeps them in its `state_dict` (`reuse=True`).
+        shared: attributes whose tensors belong to another layer, which keeps them in its `state_dict` (`reuse=True`).
     """
 
     slim_names: Mapping[str, str] = _KERNEL
@@ -56,9 +56,9 @@ class Layer(nn.Module):
         return self.__dict__.setdefault("_kinds", {})
 
     @property
-    def shared(self) -> bool:
-        """Whether the tensors belong to another layer."""
-        return self.__dict__.get("_shared", False)
+    def shared(self) -> set[str]:
+        """The attributes whose tensors belong to another layer."""
+        return self.__dict__.setdefault("_shared", set())
 
     def to_tf(self, attribute: str, tensor: torch.Tensor) -> torch.Tensor:
         """`tensor`, laid out as TensorFlow stores the variable: kernels HWIO, matrices [in, out]."""
@@ -76,12 +76,18 @@ class Layer(nn.Module):
                 _fill(self, attribute, tensor, initializer)
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
-        if not self.shared:
-            super()._save_to_state_dict(destination, prefix, keep_vars)
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        for attribute in self.shared:
+            destination.pop(prefix + attribute, None)
 
     def _load_from_state_dict(self, *args: Any) -> None:
-        if not self.shared:
-            super()._load_from_state_dict(*args)
+        super()._load_from_state_dict(*args)
+        self._miss_nothing_shared(*args)
+
+    def _miss_nothing_shared(
+        self, state_dict: Any, prefix: str, metadata: Any, strict: bool, missing: list[str], *_: Any
+    ) -> None:
+        missing[:] = [key for key in missing if key.removeprefix(prefix) not in self.shared]
 
 
 class Scope(Layer):
@@ -111,10 +117,9 @@ def slim_names_of(module: nn.Module) -> dict[str, str]:
     """Attribute -> slim name of a module's own tensors, in creation order."""
     own = {**module._parameters, **module._buffers}
     names: Mapping[str, str]
-    if isinstance(module, Scope):
-        names = {attribute: attribute for attribute in own if attribute in module.kinds}
-    elif isinstance(module, Layer):
-        names = module.slim_names
+    if isinstance(module, Layer):
+        beside = module.kinds.keys() - module.slim_names.keys()  # made in its scope, but no part of the layer
+        names = {**module.slim_names, **{attribute: attribute for attribute in own if attribute in beside}}
     elif isinstance(module, nn.modules.batchnorm._NormBase):
         names = _BATCH_NORM
     elif isinstance(module, nn.Linear | nn.modules.conv._ConvNd):
@@ -136,11 +141,10 @@ def variables_of(module: nn.Module, path: str = "", graph: Graph | None = None) 
     """The variables of a module and of all below it; each once, whichever modules share it."""
     seen: set[int] = set()
     for below, owner in module.named_modules(prefix=path):
-        if isinstance(owner, Layer) and owner.shared:
-            continue
+        shared = owner.shared if isinstance(owner, Layer) else ()
         for attribute in slim_names_of(owner):
             tensor = getattr(owner, attribute)
-            if id(tensor) not in seen:
+            if id(tensor) not in seen and attribute not in shared:
                 seen.add(id(tensor))
                 yield Variable(owner, attribute, below, graph)
 

@@ -15,6 +15,7 @@ from torchslim.layers.convolution import (
 from torchslim.layers.dense import elu, fully_connected, linear, relu, relu6
 from torchslim.layers.divisive import GDN, gdn
 from torchslim.layers.encoding import bucketize, dense_to_sparse, one_hot_encoding
+from torchslim.layers.feature_cross import SparseStrings, sparse_feature_cross
 from torchslim.layers.feature_normalization import group_norm, instance_norm, layer_norm, unit_norm
 from torchslim.layers.incoming import Incoming
 from torchslim.layers.layer import is_layer, layer
@@ -67,6 +68,7 @@ __all__ = [
     "GDN",
     "Incoming",
     "RevBlock",
+    "SparseStrings",
     "avg_pool2d",
     "avg_pool3d",
     "batch_norm",
@@ -117,6 +119,7 @@ __all__ = [
     "separable_convolution2d",
     "sequence_to_images",
     "softmax",
+    "sparse_feature_cross",
     "spatial_softmax",
     "stack",
     "unit_norm",

@@ -100,8 +100,8 @@ class BatchNorm(Layer, nn.modules.batchnorm._BatchNorm):
 
     def _load_from_state_dict(self, *args: Any) -> None:
         # PyTorch's batch norm asks for `num_batches_tracked` where a state_dict carries no version.
-        if not self.shared:
-            nn.Module._load_from_state_dict(self, *args)
+        nn.Module._load_from_state_dict(self, *args)
+        self._miss_nothing_shared(*args)
 
 
 class BatchNorm2d(BatchNorm, nn.BatchNorm2d):

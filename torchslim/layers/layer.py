@@ -22,8 +22,11 @@ from torchslim.graph import (
     variable_scope,
 )
 from torchslim.graph.scopes import Reuse, join
+from torchslim.graph.symbol import call_with
+from torchslim.graph.tree import hang
 from torchslim.layers.incoming import Incoming
 from torchslim.layers.utils import collect_named_outputs, get_variable_collections
+from torchslim.variables.getting import ask_custom_getter
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -134,11 +137,17 @@ class _Call:
         graph = inputs.owner if isinstance(inputs, Symbol) else get_default_graph()
         self._take_beside(inputs)
         with _entered(graph), self._scope() as (scope, operations, reuse), graph.error_notes():
-            path = graph.add_layer(
-                scope, self._made_for(inputs, scope), reuse=reuse, specification=self._specification()
-            )
+            around = get_variable_scope(graph)
+            custom = self.variables and around.custom_getter is not None
+            module = self._made_for(inputs, scope, custom)
+            if custom:
+                path = hang(graph.root, scope, module, keeps_name=True)
+                values = ask_custom_getter(graph, around, module, path)
+            else:
+                path = graph.add_layer(scope, module, reuse=reuse, specification=self._specification())
+                values = {}
             self._collect_variables(graph, path)
-            outputs = self._apply(graph, path, inputs)
+            outputs = self._apply(graph, path, inputs, values)
             if isinstance(outputs, Symbol):
                 graph.end_points.setdefault(operations, outputs)
                 for module in graph.get_module(path).modules():
@@ -192,9 +201,10 @@ class _Call:
             made_in(scope)
         return module
 
-    def _made_for(self, inputs: Symbol | torch.Tensor, scope: str) -> nn.Module:
+    def _made_for(self, inputs: Symbol | torch.Tensor, scope: str, later: bool) -> nn.Module:
+        """Makes the module; `later`: without memory also for a tensor, since its variables may be made otherwise."""
         incoming = Incoming.of(inputs)
-        if isinstance(inputs, torch.Tensor):
+        if isinstance(inputs, torch.Tensor) and not later:
             with inputs.device:
                 return self.module(incoming, scope)
         with torch.device("meta"):
@@ -206,12 +216,20 @@ class _Call:
         tensors = [*module.parameters(), *module.buffers()]
         return module if all(id(tensor) in known for tensor in tensors) else self.module(incoming, scope)
 
-    def _apply(self, graph: Graph, path: str, inputs: Symbol | torch.Tensor) -> Any:
+    def _apply(self, graph: Graph, path: str, inputs: Symbol | torch.Tensor, values: dict[str, Any]) -> Any:
+        """Calls the module that hangs at `path`, with `values` in the place of some of its variables."""
+        beside = self._beside_given()
         if isinstance(inputs, Symbol):
-            return graph.recorder.create_proxy("call_module", path, (inputs,), self._beside_given())
+            if values:
+                return graph.call_with(path, values, inputs, **beside)
+            return graph.recorder.create_proxy("call_module", path, (inputs,), beside)
         module = graph.get_module(path)
         graph.initialize(inputs.device, module)
-        return module(inputs, **self._beside_given())
+        if values:
+            computed = graph.module(values, inputs=[], initialize=False)
+            graph.initialize(inputs.device, computed)
+            return call_with(module, computed(), inputs, **beside)
+        return module(inputs, **beside)
 
     def _specification(self) -> str:
         skipped = ("inputs", "trainable", *_COMMON)

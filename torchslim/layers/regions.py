@@ -58,7 +58,7 @@ def cut_region(graph: Graph, function: Callable[..., Any], symbols: Sequence[Sym
     for node in (node for node in graph.fx_graph.nodes if node in inside):
         new[node] = copied.node_copy(node, new.__getitem__)
         new[node].meta = {}
-        if node.op == "call_module":
+        if node.op in ("call_module", "get_attr"):
             new[node].target = _flat(str(node.target))
             layers.update(dict.fromkeys((str(node.target), *borrowed_by(graph.get_module(str(node.target))))))
     copied.output(tree_map(lambda symbol: new[symbol.node], outputs))
@@ -78,12 +78,17 @@ def _inside(outputs: list[Symbol], before: set[fx.Node], given: list[fx.Node]) -
     waiting = [symbol.node for symbol in outputs]
     while waiting:
         node = waiting.pop()
-        if node in before or node.op in ("placeholder", "get_attr"):
+        if node in before or node.op == "placeholder" or (node.op == "get_attr" and not _is_layer(node)):
             inputs.setdefault(node)
         elif node not in inside:
             inside.add(node)
             waiting.extend(node.all_input_nodes)
     return inside, list(inputs)
+
+
+def _is_layer(node: fx.Node) -> bool:
+    """Whether a `get_attr` gets a layer (to call it with other variables) rather than a tensor."""
+    return isinstance(node.meta[RUNS][0], nn.Module)
 
 
 class Borrower(nn.Module):

@@ -40,7 +40,13 @@ def collect_named_outputs(collections: str | Sequence[str] | None, alias: str, o
 
 
 def append_tensor_alias(tensor: T, alias: str) -> T:
-    """Adds a name to a Symbol or tensor."""
+    """Adds a name to a Symbol or tensor.
+
+    Example:
+        >>> import torch
+        >>> get_tensor_aliases(append_tensor_alias(torch.zeros(2), 'net/logits/'))
+        ['net/logits']
+    """
     alias = alias.rstrip("/")
     if isinstance(tensor, Symbol):
         tensor.aliases.append(alias)
@@ -50,14 +56,29 @@ def append_tensor_alias(tensor: T, alias: str) -> T:
 
 
 def get_tensor_aliases(tensor: Any) -> list[str]:
-    """The names that layers gave to a Symbol or tensor; if none did, the name of a Symbol."""
+    """The names that layers gave to a Symbol or tensor; if none did, the name of a Symbol.
+
+    Example:
+        >>> import torchslim as slim
+        >>> with slim.Graph():
+        ...     x = slim.placeholder((None, 3), name='x')
+        ...     get_tensor_aliases(x), get_tensor_aliases(slim.fully_connected(x, 2, scope='a/fc'))
+        (['x'], ['a/fc'])
+    """
     if isinstance(tensor, Symbol):
         return list(tensor.aliases) or [tensor.name]
     return list(getattr(tensor, "slim_aliases", ()))
 
 
 def gather_tensors_aliases(tensors: Iterable[Any]) -> list[str]:
-    """The names of all of `tensors`, in order."""
+    """The names of all of `tensors`, in order.
+
+    Example:
+        >>> import torchslim as slim
+        >>> with slim.Graph():
+        ...     gather_tensors_aliases([slim.placeholder((), name=name) for name in 'ab'])
+        ['a', 'b']
+    """
     return [alias for tensor in tensors for alias in get_tensor_aliases(tensor)]
 
 
@@ -67,6 +88,14 @@ def convert_collection_to_dict(collection: str, clear_collection: bool = False) 
     Args:
         collection: its name.
         clear_collection: empty it.
+
+    Example:
+        >>> import torchslim as slim
+        >>> with slim.Graph():
+        ...     x = slim.placeholder((None, 3))
+        ...     net = slim.stack(x, slim.fully_connected, [4, 2], scope='fc', outputs_collections='end_points')
+        ...     list(convert_collection_to_dict('end_points'))
+        ['fc/fc_1', 'fc/fc_2']
     """
     graph = get_default_graph()
     found = {alias: value for value in graph.get_collection(collection) for alias in get_tensor_aliases(value)}
@@ -78,7 +107,12 @@ def convert_collection_to_dict(collection: str, clear_collection: bool = False) 
 def get_variable_collections(
     variables_collections: str | Sequence[str] | Mapping[str, Sequence[str]] | None, name: str
 ) -> list[str]:
-    """The collections for the variable `name` of a layer; `variables_collections` may be a dict by that name."""
+    """The collections for the variable `name` of a layer; `variables_collections` may be a dict by that name.
+
+    Example:
+        >>> get_variable_collections({'weights': ['decayed']}, 'weights'), get_variable_collections(['all'], 'biases')
+        (['decayed'], ['all'])
+    """
     if isinstance(variables_collections, Mapping):
         variables_collections = variables_collections.get(name)
     if isinstance(variables_collections, str):
@@ -172,18 +206,36 @@ class Cond(Borrower):
         super().__init__()
         self.bodies = bodies  # in a tuple, modules are no children
         self.sizes = sizes
+        self.has_statistics = any(True for body in bodies for _ in body.buffers())
 
     def forward(self, pred: torch.Tensor, *inputs: torch.Tensor) -> Any:
         """What the chosen module computes; `inputs` are those of the first, then those of the second."""
-        first, second = self.bodies
-        return first(*inputs[: self.sizes[0]]) if pred else second(*inputs[self.sizes[0] :])
+        if torch.compiler.is_compiling() and not (self.training and self.has_statistics):
+            # The branches may neither change a buffer nor return what flows in.
+            return torch.cond(
+                pred.bool(), lambda *x: _copied(self.first(x)), lambda *x: _copied(self.second(x)), inputs
+            )
+        return self.first(inputs) if pred else self.second(inputs)
+
+    def first(self, inputs: tuple[torch.Tensor, ...]) -> Any:
+        """What the first module computes of its part of the inputs."""
+        return self.bodies[0](*inputs[: self.sizes[0]])
+
+    def second(self, inputs: tuple[torch.Tensor, ...]) -> Any:
+        """What the second module computes of its part of the inputs."""
+        return self.bodies[1](*inputs[self.sizes[0] :])
+
+
+def _copied(outputs: Any) -> Any:
+    return torch.utils._pytree.tree_map(torch.clone, outputs)
 
 
 def smart_cond(pred: Any, fn1: Callable[[], Any], fn2: Callable[[], Any], name: str | None = None) -> Any:
     """`fn1()` or `fn2()`, decided now if `pred` is known, else each time that the module runs.
 
-    Only the chosen one runs; the layers of both are made. A module that decides when it runs cannot be compiled with
-    `fullgraph=True` or exported.
+    Only the chosen one runs; the layers of both are made. Compiled or exported, a module that decides when it runs has
+    a `torch.cond` there. That cannot update statistics: while it trains layers such as `batch_norm`, the module cannot
+    be exported, or compiled with `fullgraph=True`.
 
     Args:
         pred: a Python value, a tensor, or a scalar Symbol.

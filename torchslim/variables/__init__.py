@@ -1,5 +1,6 @@
 """Variables by name: making them, finding them, choosing which to restore (TF-Slim's `slim.variables`)."""
 
+from torchslim.graph.devices import VariableDeviceChooser
 from torchslim.variables.choosing import did_you_mean, select_variables
 from torchslim.variables.global_step import (
     GLOBAL_STEP,
@@ -26,6 +27,7 @@ from torchslim.variables.queries import (
 
 __all__ = [
     "GLOBAL_STEP",
+    "VariableDeviceChooser",
     "add_model_variable",
     "assert_global_step",
     "assert_or_get_global_step",

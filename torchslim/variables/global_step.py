@@ -15,6 +15,12 @@ def create_global_step(graph: Graph | None = None) -> Variable:
 
     Raises:
         ValueError: if it exists.
+
+    Example:
+        >>> import torchslim as slim
+        >>> with slim.Graph():
+        ...     slim.create_global_step().name
+        'global_step:0'
     """
     graph = graph or get_default_graph()
     if GLOBAL_STEP in graph.variables:
@@ -24,7 +30,14 @@ def create_global_step(graph: Graph | None = None) -> Variable:
 
 
 def get_global_step(graph: Graph | None = None) -> Variable | None:
-    """The variable that counts training steps, or None."""
+    """The variable that counts training steps, or None.
+
+    Example:
+        >>> import torchslim as slim
+        >>> with slim.Graph():
+        ...     print(slim.get_global_step())
+        None
+    """
     return (graph or get_default_graph()).variables.get(GLOBAL_STEP)
 
 
@@ -42,7 +55,13 @@ def get_or_create_global_step(graph: Graph | None = None) -> Variable:
 
 
 def assert_global_step(global_step_tensor: Variable) -> None:
-    """Raises a TypeError unless it is a whole number without dimensions."""
+    """Raises a TypeError unless it is a whole number without dimensions.
+
+    Example:
+        >>> import torchslim as slim
+        >>> with slim.Graph():
+        ...     slim.assert_global_step(slim.get_or_create_global_step())
+    """
     if global_step_tensor.shape != () or global_step_tensor.dtype not in (torch.int32, torch.int64):
         raise TypeError(f"global step: it must be a scalar of whole numbers. Got {global_step_tensor!r}.")
 
@@ -53,6 +72,13 @@ def assert_or_get_global_step(graph: Graph | None = None, global_step_tensor: Va
     Raises:
         ValueError: if there is none.
         TypeError: if it is no scalar of whole numbers.
+
+    Example:
+        >>> import torchslim as slim
+        >>> with slim.Graph():
+        ...     step = slim.create_global_step()
+        ...     slim.assert_or_get_global_step() is step
+        True
     """
     step = get_global_step(graph) if global_step_tensor is None else global_step_tensor
     if step is None:

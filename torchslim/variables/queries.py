@@ -13,6 +13,14 @@ from torchslim.variables.choosing import did_you_mean, select_variables
 
 Scope = str | VariableScope | None
 
+# The collections that TensorFlow keeps of all variables -> the kinds of variables in them.
+_KINDS = {
+    "variables": ("model", "global"),
+    "model_variables": ("model",),
+    "trainable_variables": ("model", "global"),
+    "local_variables": ("local",),
+}
+
 # Queries. Each looks into the current graph, or, with `module=`, into a module that is built.
 
 
@@ -43,13 +51,19 @@ def _under(variables: list[Variable], scope: Scope, suffix: str | None) -> list[
 
 
 def get_variables(
-    scope: Scope = None, suffix: str | None = None, *, module: nn.Module | Graph | None = None
+    scope: Scope = None,
+    suffix: str | None = None,
+    collection: str = "variables",
+    *,
+    module: nn.Module | Graph | None = None,
 ) -> list[Variable]:
-    """All variables but local ones, in creation order (TF-Slim's `get_variables`).
+    """The variables of a collection, in creation order; by default all but local ones (TF-Slim's `get_variables`).
 
     Args:
         scope: only those whose name starts so; a regular expression, as in TensorFlow.
         suffix: only those whose name ends so.
+        collection: `'variables'`, `'model_variables'`, `'trainable_variables'`, `'local_variables'`, or one that
+            variables were added to (of the graph; a module that is built has just those four).
         module: of this module instead of the current graph.
 
     Example:
@@ -58,34 +72,75 @@ def get_variables(
         >>> slim.get_variables('fc', suffix='biases', module=model)
         [<slim.Variable 'fc/biases:0' shape=(2,) dtype=float32>]
     """
-    return _under(_all(module, ("model", "global")), scope, suffix)
+    return _under(_collected(module, collection), scope, suffix)
+
+
+def _collected(module: nn.Module | Graph | None, collection: str) -> list[Variable]:
+    if collection in _KINDS:
+        found = _all(module, _KINDS[collection])
+        return [v for v in found if v.trainable] if collection == "trainable_variables" else found
+    if isinstance(module, nn.Module):
+        raise ValueError(f"get_variables: a built module has no collection {collection!r}. It has {', '.join(_KINDS)}.")
+    values = (module or get_default_graph()).get_collection(collection)
+    return [value for value in values if isinstance(value, Variable)]
 
 
 def get_model_variables(
     scope: Scope = None, suffix: str | None = None, *, module: nn.Module | Graph | None = None
 ) -> list[Variable]:
-    """The variables that are parameters (or statistics) of the model; arguments as `get_variables`."""
-    return _under(_all(module, ("model",)), scope, suffix)
+    """The variables that are parameters (or statistics) of the model; arguments as `get_variables`.
+
+    Example:
+        >>> import torchslim as slim
+        >>> with slim.Graph():
+        ...     own, weights = slim.variable('own', [1]), slim.model_variable('weights', [1])
+        ...     slim.get_model_variables()
+        [<slim.Variable 'weights:0' shape=(1,) dtype=float32>]
+    """
+    return get_variables(scope, suffix, "model_variables", module=module)
 
 
 def get_trainable_variables(
     scope: Scope = None, suffix: str | None = None, *, module: nn.Module | Graph | None = None
 ) -> list[Variable]:
-    """The variables that training changes; arguments as `get_variables`."""
-    return [variable for variable in get_variables(scope, suffix, module=module) if variable.trainable]
+    """The variables that training changes; arguments as `get_variables`.
+
+    Example:
+        >>> import torch, torchslim as slim
+        >>> model = slim.build(slim.batch_norm, torch.empty(1, 3))
+        >>> slim.get_trainable_variables(module=model)
+        [<slim.Variable 'BatchNorm/beta:0' shape=(3,) dtype=float32>]
+    """
+    return get_variables(scope, suffix, "trainable_variables", module=module)
 
 
 def get_local_variables(
     scope: Scope = None, suffix: str | None = None, *, module: nn.Module | Graph | None = None
 ) -> list[Variable]:
-    """The variables that are not saved; arguments as `get_variables`."""
-    return _under(_all(module, ("local",)), scope, suffix)
+    """The variables that are not saved; arguments as `get_variables`.
+
+    Example:
+        >>> import torchslim as slim
+        >>> with slim.Graph():
+        ...     count = slim.local_variable(0, name='count')
+        ...     slim.get_local_variables() == [count]
+        True
+    """
+    return get_variables(scope, suffix, "local_variables", module=module)
 
 
 def get_variables_by_name(
     given_name: str, scope: Scope = None, *, module: nn.Module | Graph | None = None
 ) -> list[Variable]:
-    """The variables whose own name, behind the last slash, is `given_name` (TF-Slim's `get_variables_by_name`)."""
+    """The variables whose own name, behind the last slash, is `given_name` (TF-Slim's `get_variables_by_name`).
+
+    Example:
+        >>> import torch, torchslim as slim
+        >>> mlp = lambda x: slim.stack(x, slim.fully_connected, [4, 2], scope='fc')
+        >>> model = slim.build(mlp, torch.empty(1, 3))
+        >>> [variable.op.name for variable in slim.get_variables_by_name('biases', module=model)]
+        ['fc/fc_1/biases', 'fc/fc_2/biases']
+    """
     found = _under(_all(module, ("model", "global")), scope, None)
     return [variable for variable in found if f"/{variable.op.name}".endswith(f"/{given_name}")]
 
@@ -93,7 +148,15 @@ def get_variables_by_name(
 def get_variables_by_suffix(
     suffix: str, scope: Scope = None, *, module: nn.Module | Graph | None = None
 ) -> list[Variable]:
-    """The variables whose name ends in `suffix` (TF-Slim's `get_variables_by_suffix`)."""
+    """The variables whose name ends in `suffix` (TF-Slim's `get_variables_by_suffix`).
+
+    Example:
+        >>> import torchslim as slim
+        >>> with slim.Graph():
+        ...     made = [slim.variable(name, shape=[1]) for name in ('a/moving_mean', 'a/scale', 'b/moving_mean')]
+        ...     slim.get_variables_by_suffix('_mean', 'b') == made[2:]
+        True
+    """
     return get_variables(scope, suffix, module=module)
 
 
@@ -102,6 +165,12 @@ def get_unique_variable(var_op_name: str, *, module: nn.Module | Graph | None = 
 
     Raises:
         ValueError: if there is none.
+
+    Example:
+        >>> import torch, torchslim as slim
+        >>> model = slim.build(lambda x: slim.fully_connected(x, 2, scope='fc'), torch.empty(1, 3))
+        >>> slim.get_unique_variable('fc/weights', module=model)
+        <slim.Variable 'fc/weights:0' shape=(2, 3) dtype=float32>
     """
     candidates = _all(module, ("model", "global", "local"))
     found = next((variable for variable in candidates if variable.op.name == var_op_name), None)
@@ -114,7 +183,14 @@ def get_unique_variable(var_op_name: str, *, module: nn.Module | Graph | None = 
 
 
 def get_variable_full_name(var: Variable) -> str:
-    """The name of a variable without the `:0` (TF-Slim's `get_variable_full_name`)."""
+    """The name of a variable without the `:0` (TF-Slim's `get_variable_full_name`).
+
+    Example:
+        >>> import torchslim as slim
+        >>> with slim.Graph(), slim.variable_scope('a'):
+        ...     slim.get_variable_full_name(slim.variable('v', shape=[1]))
+        'a/v'
+    """
     return var.op.name
 
 

@@ -1,8 +1,4 @@
-"""Summaries: values of a graph that the loops write for TensorBoard.
-
-The functions collect; `learning.train` computes and writes what was collected every `save_summaries_secs`, and the
-evaluation loops once an evaluation.
-"""
+"""What is collected to be written, and the computing of it."""
 
 from __future__ import annotations
 
@@ -128,7 +124,7 @@ def add_zero_fraction_summary(
         ...     slim.summaries.add_zero_fraction_summary(slim.placeholder((None, 3)).relu(), 'relu').tag
         'relu/Fraction of Zero Values'
     """
-    tag = f"{name or _own_name(tensor)}/Fraction of Zero Values"
+    tag = f"{name or own_name(tensor)}/Fraction of Zero Values"
     return _add("scalar", tensor.eq(0).float().mean(), tag, prefix, print_summary)
 
 
@@ -221,9 +217,9 @@ def _no_trace(batch: Sequence[Any]) -> Iterator[None]:
 
 
 def _add(kind: str, tensor: Any, name: str | None, prefix: str | None, print_summary: bool = False) -> Summary:
-    tag = name or _own_name(tensor)
+    tag = name or own_name(tensor)
     summary = Summary(kind, f"{prefix}/{tag}" if prefix else tag, tensor, print_summary)
-    graph = tensor.graph if isinstance(tensor, Variable) else getattr(tensor, "owner", None)
+    graph = graph_of(tensor)
     if graph is None:
         raise TypeError(
             f"add_{kind}_summary: `tensor` must be a Symbol or Variable of a graph. Got {type(tensor).__name__}. "
@@ -233,8 +229,16 @@ def _add(kind: str, tensor: Any, name: str | None, prefix: str | None, print_sum
     return summary
 
 
-def _own_name(tensor: Any) -> str:
-    return tensor.op.name if isinstance(tensor, Variable) else str(getattr(tensor, "name", "tensor"))
+def graph_of(tensor: Any) -> Graph | None:
+    """The graph of a Symbol or Variable."""
+    return tensor.graph if isinstance(tensor, Variable) else getattr(tensor, "owner", None)
+
+
+def own_name(tensor: Any) -> str:
+    """What TensorBoard calls a tensor: the name of a variable, the layer that gave a Symbol, or its own name."""
+    if isinstance(tensor, Variable):
+        return tensor.op.name
+    return next(iter(getattr(tensor, "aliases", ())), str(getattr(tensor, "name", "tensor")))
 
 
 def _displayable(image: torch.Tensor) -> torch.Tensor:
