@@ -127,3 +127,18 @@ def test_names_that_modules_have_already(scope: str) -> None:
         f"{scope}/{scope}/biases",
     ]
     assert model(torch.zeros(2, 3, 4, 4)).shape == (2, 2, 4, 4)
+
+
+def test_a_layer_that_shares_its_weights_keeps_a_bias_of_its_own() -> None:
+    def twins(x: Any) -> Any:
+        first = slim.fully_connected(x, 3, activation_fn=None, biases_initializer=None, scope="fc")
+        second = slim.fully_connected(x, 3, activation_fn=None, scope="fc", reuse=slim.AUTO_REUSE)
+        return second - first
+
+    model = slim.build(twins, torch.empty(1, 2))
+    assert [variable.op.name for variable in slim.get_variables(module=model)] == ["fc/weights", "fc/biases"]
+    state = model.state_dict()
+    assert [tuple(value.shape) for value in state.values()] == [(3, 2), (3,)]
+    state[next(key for key in state if key.endswith("bias"))] = torch.tensor([1.0, 2.0, 3.0])
+    assert model.load_state_dict(state).missing_keys == []
+    torch.testing.assert_close(model(torch.randn(4, 2)), torch.tensor([[1.0, 2.0, 3.0]]).expand(4, 3))

@@ -75,7 +75,8 @@ def share_tensors(module: nn.Module, owners: Mapping[Variable, Variable]) -> Non
             )
         kind = "_parameters" if mine.attribute in mine.module._parameters else "_buffers"
         theirs, ours = getattr(owner.module, kind), getattr(mine.module, kind)
-        if theirs.keys() == ours.keys():
+        present = {name for name, tensor in ours.items() if tensor is not None}
+        if theirs.keys() == ours.keys() and present == {m.attribute for m in owners if m.attribute in ours}:
             mine.module.__dict__[kind] = theirs  # the dict itself, so that a replaced tensor is replaced for both
         else:
             ours[mine.attribute] = theirs[owner.attribute]
