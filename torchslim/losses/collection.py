@@ -84,12 +84,38 @@ def get_regularization_losses(
     return [loss for loss in losses if loss is not None]  # a regularizer with scale 0 gives None
 
 
-def get_total_loss(add_regularization_losses: bool = True, name: str = "total_loss") -> Symbol:
+def get_regularization_loss(scope: str | None = None, name: str = "total_regularization_loss") -> Symbol | torch.Tensor:
+    """The sum of the losses of the weight regularizers (TensorFlow's `tf.losses.get_regularization_loss`).
+
+    Args:
+        scope: only those of variables under this scope.
+        name: the name of the sum.
+
+    Returns:
+        A scalar; the tensor 0 if there are none.
+
+    Example:
+        >>> import torch, torchslim as slim
+        >>> with slim.Graph():
+        ...     slim.losses.get_regularization_loss()
+        tensor(0.)
+    """
+    losses = get_regularization_losses(scope)
+    if not losses:
+        return torch.zeros(())
+    with name_scope(name):
+        return add_n(*losses)
+
+
+def get_total_loss(
+    add_regularization_losses: bool = True, name: str = "total_loss", scope: str | None = None
+) -> Symbol:
     """The sum of the losses of the current graph: what `learning.create_train_op` takes.
 
     Args:
         add_regularization_losses: whether the weight regularizers count, too.
         name: the name of the sum.
+        scope: only losses made under this scope, and regularizers of variables under it.
 
     Raises:
         ValueError: if the graph has no loss.
@@ -103,12 +129,13 @@ def get_total_loss(add_regularization_losses: bool = True, name: str = "total_lo
         ...     graph.run(slim.losses.get_total_loss(), {x: torch.full((2, 3), 2.0)})
         tensor(6.)
     """
-    losses = get_losses()
+    losses = get_losses(scope)
     if add_regularization_losses:
-        losses = losses + cast("list[Symbol]", get_regularization_losses())
+        losses = losses + cast("list[Symbol]", get_regularization_losses(scope))
     if not losses:
+        where = "the current graph" if scope is None else f"scope {scope!r} of the current graph"
         raise ValueError(
-            "get_total_loss: the current graph must have a loss. Got 0. Call one of `slim.losses` on Symbols "
+            f"get_total_loss: {where} must have a loss. Got 0. Call one of `slim.losses` on Symbols "
             "first, or `slim.losses.add_loss`; losses of tensors you add yourself."
         )
     with name_scope(name):

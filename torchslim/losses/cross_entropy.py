@@ -3,10 +3,9 @@
 # Shape letters: B batch, K classes.
 from __future__ import annotations
 
-import torch.nn.functional as F
-
 from torchslim.graph import Value
-from torchslim.losses.weighting import Weights, matching, recorded, weighted_mean
+from torchslim.losses import elements
+from torchslim.losses.weighting import Weights, recorded, weighted_mean
 
 
 @recorded("softmax_cross_entropy_loss")
@@ -39,14 +38,7 @@ def softmax_cross_entropy(
         >>> slim.losses.softmax_cross_entropy(logits, labels, label_smoothing=0.3)
         tensor(2.0001)
     """
-    logits, labels = matching("softmax_cross_entropy", logits=logits, onehot_labels=onehot_labels)
-    losses = F.cross_entropy(
-        logits.movedim(-1, 1),
-        labels.detach().movedim(-1, 1),
-        reduction="none",
-        label_smoothing=label_smoothing,
-    )
-    return weighted_mean(losses, weights)
+    return weighted_mean(elements.softmax_cross_entropy(logits, onehot_labels, label_smoothing), weights)
 
 
 @recorded("sparse_softmax_cross_entropy_loss")
@@ -72,15 +64,7 @@ def sparse_softmax_cross_entropy(
         >>> slim.losses.sparse_softmax_cross_entropy(torch.tensor([[0.0, 0.0]]), torch.tensor([1]))
         tensor(0.6931)
     """
-    if labels.ndim == logits.ndim and labels.shape[-1] == 1:
-        labels = labels.squeeze(-1)
-    if labels.shape != logits.shape[:-1]:
-        raise ValueError(
-            "sparse_softmax_cross_entropy: `labels` must have the shape of `logits` without its last size. "
-            f"Got {list(labels.shape)} for logits of shape {list(logits.shape)}."
-        )
-    losses = F.cross_entropy(logits.movedim(-1, 1), labels.long(), reduction="none")
-    return weighted_mean(losses, weights)
+    return weighted_mean(elements.sparse_softmax_cross_entropy(logits, labels), weights)
 
 
 @recorded("sigmoid_cross_entropy_loss")
@@ -111,10 +95,7 @@ def sigmoid_cross_entropy(
         >>> slim.losses.sigmoid_cross_entropy(torch.tensor([[0.0, -100.0]]), torch.tensor([[1, 0]]))
         tensor(0.3466)
     """
-    logits, labels = matching("sigmoid_cross_entropy", logits=logits, multi_class_labels=multi_class_labels)
-    if label_smoothing > 0:
-        labels = labels * (1 - label_smoothing) + 0.5 * label_smoothing
-    return weighted_mean(F.binary_cross_entropy_with_logits(logits, labels, reduction="none"), weights)
+    return weighted_mean(elements.sigmoid_cross_entropy(logits, multi_class_labels, label_smoothing), weights)
 
 
 @recorded("log_loss")
@@ -145,6 +126,30 @@ def log_loss(
         >>> slim.losses.log_loss(torch.tensor([0.5, 0.9]), torch.tensor([1.0, 1.0]))
         tensor(0.3993)
     """
-    predictions, labels = matching("log_loss", predictions=predictions, labels=labels)
-    losses = -labels * (predictions + epsilon).log() - (1 - labels) * (1 - predictions + epsilon).log()
-    return weighted_mean(losses, weights)
+    return weighted_mean(elements.log_loss(predictions, labels, epsilon), weights)
+
+
+@recorded("hinge_loss", collected=False)
+def hinge_loss(logits: Value, labels: Value = None, scope: str | None = None) -> Value:
+    """The hinge losses of binary decisions, one for each element: not weighted, not summed and not collected.
+
+    Args:
+        logits: `[B, ...]`: above 0 for yes, below for no.
+        labels: 0 or 1, the same shape.
+        scope: name of the operation.
+
+    Returns:
+        `max(0, 1 - logits)` where the label is 1 and `max(0, 1 + logits)` where it is 0, of the shape of `logits`.
+
+    Raises:
+        ValueError: if the shapes do not fit.
+
+    Example:
+        >>> import torch, torchslim as slim
+        >>> slim.losses.hinge_loss(torch.tensor([0.3, -2.0, 0.5]), torch.tensor([1, 0, 0]))
+        tensor([0.7000, 0.0000, 1.5000])
+
+    TF-Slim: the same. To train with it: `slim.losses.compute_weighted_loss(slim.losses.hinge_loss(logits, labels))`, or
+    `slim.tf_losses.hinge_loss`.
+    """
+    return elements.hinge_loss(logits, labels)
