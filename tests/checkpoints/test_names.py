@@ -11,6 +11,7 @@ import torchvision
 
 import torchslim as slim
 from torchslim.checkpoints import known_names
+from torchslim.checkpoints.fitting import arrangement
 from torchslim.checkpoints.names import name_map
 from torchslim.nets import vgg
 
@@ -41,7 +42,7 @@ def test_torchvision_networks(name: str) -> None:
     found = {naming.candidates(variable)[0]: variable for variable in slim.get_variables(module=model)}
     assert found.keys() == theirs.keys()
     for key, tensor in theirs.items():
-        assert naming.fits(tuple(tensor.shape), found[key].shape)
+        assert arrangement(found[key], tuple(tensor.shape), tf_layout=False, dense_as_convolution=True)
         assert found[key].op.name.rpartition("/")[2] == ("weights" if key.endswith("weight") else "biases")
     assert found["classifier.0.weight"].shape == (4096, 512, 7, 7)
 

@@ -7,7 +7,6 @@ import os
 import random
 import re
 import resource
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -207,17 +206,6 @@ def test_a_file_that_may_not_grow(saved: Path) -> None:
     assert_only_file(saved.parent, saved, TENSORS)
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
-    if subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("a tmpfs cannot be mounted here")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
-
-
 def test_a_full_disk(small_disk: Path) -> None:
     path = small_disk / "a.safetensors"
     save(path, TENSORS)
@@ -246,21 +234,6 @@ def test_an_interrupt_leaves_nothing_behind(saved: Path, monkeypatch: pytest.Mon
     with pytest.raises(KeyboardInterrupt, match="by hand"):
         save(saved, {"x": torch.ones(3)})
     assert_only_file(saved.parent, saved, TENSORS)
-
-
-@pytest.fixture
-def read_only_folder(saved: Path) -> Iterator[Path]:
-    """A folder that may be read but not written to, also when the tests run as root."""
-    user = os.geteuid()
-    for folder in (saved.parent, *saved.parents):
-        if folder.stat().st_uid == user and not folder.stat().st_mode & 0o005:
-            folder.chmod(0o755)
-    saved.parent.chmod(0o555)
-    if user == 0:
-        os.seteuid(65534)
-    yield saved.parent
-    os.seteuid(user)
-    saved.parent.chmod(0o755)
 
 
 def test_a_read_only_folder(read_only_folder: Path, saved: Path) -> None:

@@ -87,10 +87,40 @@ def test_finetune_evaluate_predict(words: list[str], tmp_path: Path, capsys: pyt
     assert main(["evaluate", "--logdir", str(run), *first]) == 0
     assert table(capsys.readouterr().out) == {name: [before] for name, (before, _) in printed.items()}
 
+    assert main(["evaluate", "--logdir", str(run), "--plots"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-2:] == [f"wrote {run / 'eval' / name}.png" for name in ("precision_recall", "confusion_matrix")]
+    for name in ("precision_recall", "confusion_matrix"):
+        with Image.open(run / "eval" / f"{name}.png") as picture:
+            assert min(picture.size) > 500
+
     assert main(["predict", "--logdir", str(run), "--count", "5", "--threshold", "0"]) == 0
     with Image.open(run / "predictions.png") as picture:
         assert picture.width == 4 * 200
         assert picture.height > 2 * 200
+
+
+def test_what_evaluate_writes_for_tensorboard(words: list[str], tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    assert main(words) == 0
+    for file in (tmp_path / "run" / "eval").iterdir():
+        file.unlink()
+    assert main(["evaluate", "--logdir", f"{tmp_path}/run", "--plots"]) == 0
+    events = EventAccumulator(f"{tmp_path}/run/eval").Reload()
+    tags = events.Tags()
+    assert sorted(tags["images"]) == ["confusion_matrix", "precision_recall"]
+    assert {"mAP", "kappa", "AP/0", "AP/19"} <= set(tags["scalars"])
+    assert {event.step for tag in ("mAP", "AP/3") for event in events.Scalars(tag)} == {6}
+    assert events.Images("confusion_matrix")[0].step == 6
+
+
+def test_plots_need_matplotlib(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert main(["evaluate", "--logdir", str(tmp_path), "--plots"]) == 2
+    assert "evaluate: `--plots`: matplotlib is needed" in capsys.readouterr().err
 
 
 def test_finetune_resumes(words: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

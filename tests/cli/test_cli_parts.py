@@ -3,9 +3,12 @@ from __future__ import annotations
 import math
 
 import pytest
+import torch
 from PIL import Image
 
+from torchslim import metrics
 from torchslim.cli.arguments import make_parser
+from torchslim.cli.evaluate import likeliest_and_true
 from torchslim.cli.grid import INK, PAPER, RIGHT, SIDE, WRONG, Prediction, draw_grid
 from torchslim.cli.tables import mean_average_precision, precision_table
 
@@ -61,7 +64,7 @@ def test_the_table_leaves_out_classes_without_photographs() -> None:
     assert math.isnan(mean_average_precision([math.nan]))
 
 
-@pytest.mark.parametrize("command", ["finetune", "evaluate", "predict", "inspect"])
+@pytest.mark.parametrize("command", ["finetune", "evaluate", "predict", "inspect", "convert"])
 def test_every_option_is_explained(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
         make_parser().parse_args([command, "--help"])
@@ -79,6 +82,8 @@ def test_every_option_is_explained(command: str, capsys: pytest.CaptureFixture[s
         (["finetune", "--logdir", "a", "--steps", "0"], "positive whole number. Got '0'"),
         (["finetune", "--logdir", "a", "--batch-size", "many"], "Got 'many'"),
         (["finetune", "--logdir", "a", "--precision", "fp8"], "fp8"),
+        (["inspect", "a", "--verify", "--tensor", "b"], "not allowed with"),
+        (["convert", "a", "b.pt", "--names", "there"], "THEIRS=OURS, scopes there and here. Got 'there'"),
         (["unknown"], "unknown"),
     ],
 )
@@ -86,3 +91,12 @@ def test_words_that_are_not_understood(words: list[str], message: str, capsys: p
     with pytest.raises(SystemExit, match="2"):
         make_parser().parse_args(words)
     assert message in capsys.readouterr().err
+
+
+def test_which_class_is_taken_for_which() -> None:
+    """Taken for one that it shows; for another, shared by the two that it shows; for another; and nothing shown."""
+    logits = torch.tensor([[1.0, 2, 0], [9, 2, 3], [0, 0, 1], [1, 0, 0]])
+    labels = torch.tensor([[1, 1, 0], [0, 1, 1], [1, 0, 0], [0, 0, 0]])
+    confusion = metrics.StreamingConfusionMatrix(3)
+    confusion.update(*likeliest_and_true(logits, labels))
+    assert confusion.compute().tolist() == [[0, 0, 1], [0.5, 1, 0], [0.5, 0, 0]]

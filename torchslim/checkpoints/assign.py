@@ -69,11 +69,11 @@ def assign_from_checkpoint_fn(
     return init_fn
 
 
-def assign_from_values(names_to_values: Mapping[str, Any], layout: str | None = None) -> RestoreReport:
+def assign_from_values(var_names_to_values: Mapping[str, Any], layout: str | None = None) -> RestoreReport:
     """Assigns values to the variables of the current graph (TF-Slim's `assign_from_values`).
 
     Args:
-        names_to_values: slim name or `state_dict` key -> tensor or array.
+        var_names_to_values: slim name or `state_dict` key -> tensor or array.
         layout: `'tf'` if kernels are in TensorFlow's layout.
 
     Raises:
@@ -86,11 +86,11 @@ def assign_from_values(names_to_values: Mapping[str, Any], layout: str | None = 
         >>> v.tensor.tolist()
         [1.0, 2.0]
     """
-    return _assign_values(get_variables(), names_to_values, layout)
+    return _assign_values(get_variables(), var_names_to_values, layout)
 
 
 def assign_from_values_fn(
-    names_to_values: Mapping[str, Any], layout: str | None = None
+    var_names_to_values: Mapping[str, Any], layout: str | None = None
 ) -> Callable[..., RestoreReport]:
     """A function that does `assign_from_values`: an `init_fn`. It means the graph that is current now.
 
@@ -104,7 +104,7 @@ def assign_from_values_fn(
     graph = get_default_graph()
 
     def init_fn(session: Any = None) -> RestoreReport:
-        return _assign_values(get_variables(module=graph), names_to_values, layout)
+        return _assign_values(get_variables(module=graph), var_names_to_values, layout)
 
     return init_fn
 

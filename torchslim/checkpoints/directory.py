@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import ast
 import logging
 import os
 import re
+import shutil
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from google.protobuf.text_encoding import CUnescape
 
 from torchslim.checkpoints.state import pack, unpack
 from torchslim.checkpoints.store import (
@@ -82,6 +84,44 @@ def save_checkpoint(
     except OSError as error:
         kept = f"still {str(known.newest)!r}" if known.newest else "none: this would have been the first"
         raise OSError(error.errno, f"{error.strerror}. The newest checkpoint is {kept}") from error
+    return str(path)
+
+
+def keep_checkpoint(logdir: str | os.PathLike[str], step: int, folder: str | os.PathLike[str]) -> str:
+    """Keeps the checkpoint of a step in another folder as well, as the only one there.
+
+    Where the file system can, the two are one file, so this takes neither time nor room.
+
+    Args:
+        logdir: where the checkpoint is.
+        step: of the checkpoint.
+        folder: where it is to be kept; made if need be.
+
+    Returns:
+        Its path in `folder`.
+
+    Raises:
+        OSError: if it cannot be kept; what `folder` had is untouched.
+
+    Example:
+        >>> import os, tempfile
+        >>> logdir = tempfile.mkdtemp()
+        >>> _ = save_checkpoint(logdir, {'model': {'w': torch.ones(2)}}, step=10)
+        >>> path = keep_checkpoint(logdir, 10, os.path.join(logdir, 'best'))
+        >>> latest_checkpoint(os.path.join(logdir, 'best')) == path
+        True
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    source, path = Path(logdir) / f"model.ckpt-{step}{SUFFIX}", folder / f"model.ckpt-{step}{SUFFIX}"
+    known = _read_state(folder)
+    if not path.exists():
+        try:
+            path.hardlink_to(source)
+        except OSError:  # another file system, or one without links
+            with source.open("rb") as whole, atomic_file(path, source.stat().st_size) as file:
+                shutil.copyfileobj(whole, file)
+    _update(folder, known, path, max_to_keep=1, hours=None)
     return str(path)
 
 
@@ -163,14 +203,7 @@ def _scan(folder: Path) -> list[Path]:
 
 
 def _read_state(folder: Path) -> _State:
-    """Reads TensorFlow's text format; what it does not understand counts for nothing."""
-    try:
-        text = (folder / STATE_FILE).read_text(errors="replace")
-    except OSError:
-        text = ""
-    entries: dict[str, list[str]] = {}
-    for key, value in re.findall(r"^\s*(\w+)\s*:\s*(\S.*?)\s*$", text, re.MULTILINE):
-        entries.setdefault(key, []).append(value)
+    entries = read_state_file(folder / STATE_FILE)
     newest = [_inside(folder, name) for name in entries.get("model_checkpoint_path", [])] or [None]
     paths = [_inside(folder, name) for name in entries.get("all_model_checkpoint_paths", [])]
     times = [_number(text) for text in entries.get("all_model_checkpoint_timestamps", [])]
@@ -183,16 +216,35 @@ def _read_state(folder: Path) -> _State:
     )
 
 
-def _inside(folder: Path, quoted: str) -> Path | None:
+def read_state_file(path: Path) -> dict[str, list[str]]:
+    """Key -> its values in a `checkpoint` file; what is not TensorFlow's text format counts for nothing."""
+    try:
+        text = path.read_text(errors="replace")
+    except OSError:
+        return {}
+    entries: dict[str, list[str]] = {}
+    for key, value in re.findall(r"^\s*(\w+)\s*:\s*(\S.*?)\s*$", text, re.MULTILINE):
+        entries.setdefault(key, []).append(_unquoted(value))
+    return entries
+
+
+def _unquoted(value: str) -> str:
+    quoted = re.fullmatch(r"""(["'])(.*)\1""", value)
+    try:
+        return os.fsdecode(CUnescape(quoted[2])) if quoted else value
+    except ValueError:  # no escapes of TensorFlow's
+        return value
+
+
+def _inside(folder: Path, name: str) -> Path | None:
     """The checkpoint of that name in `folder`; of a path that leads out of it only the end counts."""
     try:
-        name = ast.literal_eval(f"b{quoted}").decode()  # TensorFlow escapes like Python
         path = folder / name
         if not path.resolve().is_relative_to(folder.resolve()):
             path = folder / Path(name).name
         path = path if path.suffix == SUFFIX else path.with_name(path.name + SUFFIX)
         path.exists()
-    except (ValueError, SyntaxError, OSError):
+    except (ValueError, OSError):
         return None
     return path
 

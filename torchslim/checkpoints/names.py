@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from math import prod
 from typing import Any, TypeAlias
 
 from torchslim.graph import Variable
@@ -22,6 +21,13 @@ _VGG_BLOCKS = {
     "torchvision/vgg19": (2, 2, 4, 4, 4),
 }
 _VGG_CLASSIFIER = {"6": "classifier.0", "7": "classifier.3", "8": "classifier.6"}
+# What TensorFlow's optimizers and averages keep beside a variable, and of Adam's steps.
+_AVERAGE = "/ExponentialMovingAverage"
+_SLOT = re.compile(
+    r"(.+)/(?:Adadelta|Adagrad|AdagradDA|Adam|AdaMax|AdamW|Ftrl|LARS|LazyAdam|Momentum|NAdam|ProximalAdagrad|RMSProp)"
+    r"(?:_\d+)?"
+)
+_STEPS = re.compile(r"(?:.+/)?beta[12]_power(?:_\d+)?")
 _VGG_VARIABLE = re.compile(r"(?:.*/)?(?:conv(\d)/conv\1_(\d+)|fc([678]))/(weights|biases)")
 
 
@@ -31,18 +37,11 @@ class NameMap:
 
     Attributes:
         candidates: variable -> the names that it may have, the likeliest first.
-        dense_to_convolution: the checkpoint has matrices `[out, in * height * width]` where the model may
-            have kernels `[out, in, height, width]`, and their elements come in the same order.
+        dense_as_convolution: the checkpoint has matrices where the model may have kernels that cover their image.
     """
 
     candidates: Callable[[Variable], list[str]]
-    dense_to_convolution: bool = False
-
-    def fits(self, stored: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
-        """Whether a tensor of the shape `stored` is what a variable of the shape `wanted` needs."""
-        return stored == wanted or (
-            self.dense_to_convolution and len(wanted) == 4 and stored == (wanted[0], prod(wanted[1:]))
-        )
+    dense_as_convolution: bool = False
 
 
 def known_names() -> list[str]:
@@ -75,7 +74,7 @@ def name_map(names: Names, variables: Sequence[Variable]) -> NameMap:
             raise ValueError(
                 f"restore: `names` must be a dict, a pair, a function, or one of {known_names()}. Got {names!r}."
             )
-        return NameMap(lambda variable: _torchvision_vgg(variable, _VGG_BLOCKS[names]), dense_to_convolution=True)
+        return NameMap(lambda variable: _torchvision_vgg(variable, _VGG_BLOCKS[names]), dense_as_convolution=True)
     if isinstance(names, Mapping):
         renames = {_model_name(target): source for source, target in names.items()}
         _check_targets(renames, variables)
@@ -88,6 +87,36 @@ def name_map(names: Names, variables: Sequence[Variable]) -> NameMap:
         "restore: `names` must be a dict {name in the checkpoint: variable}, a pair (prefix there, prefix in "
         f"the model), a function from a variable to its name, or one of {known_names()}. Got {names!r}."
     )
+
+
+def average_of(name: str) -> str:
+    """The name of the moving average of a variable.
+
+    Example:
+        >>> average_of('conv1/weights')
+        'conv1/weights/ExponentialMovingAverage'
+    """
+    return name + _AVERAGE
+
+
+def is_average(name: str, checkpoint: Collection[str]) -> bool:
+    """Whether `name` is the moving average of another tensor of the checkpoint."""
+    return name.endswith(_AVERAGE) and name.removesuffix(_AVERAGE) in checkpoint
+
+
+def is_optimizer_slot(name: str, checkpoint: Collection[str]) -> bool:
+    """Whether `name` is what an optimizer of TensorFlow keeps, for another tensor of the checkpoint or for itself.
+
+    Example:
+        >>> names = ['fc/weights', 'fc/weights/Adam_1', 'OptimizeLoss/fc/weights/Adam', 'beta1_power', 'Momentum']
+        >>> [name for name in names if is_optimizer_slot(name, names)]
+        ['fc/weights/Adam_1', 'OptimizeLoss/fc/weights/Adam', 'beta1_power']
+    """
+    slot = _SLOT.fullmatch(name)
+    if slot is None:
+        return "/.OPTIMIZER_SLOT/" in name or _STEPS.fullmatch(name) is not None
+    parts = slot[1].split("/")  # scopes that the optimizer was made in come before the variable's own
+    return any("/".join(parts[start:]) in checkpoint for start in range(len(parts)))
 
 
 def _own_names(variable: Variable) -> list[str]:

@@ -1,8 +1,7 @@
-"""One door to every checkpoint: a mapping of name -> tensor, which is read when it is asked for."""
+"""A checkpoint as a mapping of name -> tensor, which is read when it is asked for; the formats around PyTorch."""
 
 from __future__ import annotations
 
-import os
 import pickle
 import re
 import zipfile
@@ -12,36 +11,40 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 
-from torchslim.checkpoints.directory import SUFFIX, latest_checkpoint
 from torchslim.checkpoints.state import MODEL_PREFIX, STRUCTURE, as_tensor
 from torchslim.checkpoints.store import DTYPES, CheckpointError, SafetensorsFile
+from torchslim.variables import did_you_mean
 
-ACCEPTED = (
-    "a .safetensors file, a .pt or .pth file of tensors, a folder of checkpoints, the name of one in such a "
-    "folder ('logs/model.ckpt-120'), or a mapping of names to tensors or arrays"
-)
 # Where training scripts put the weights inside of what they save.
 _WEIGHTS_KEYS = ("state_dict", "model_state_dict", "model")
-_TABLE_MAGIC = 0xDB4775248B80FB57.to_bytes(8, "little")  # the last bytes of TensorFlow's tables: V1 files and .index
+# The metadata entry that says how kernels lie, where that is not PyTorch's way.
+LAYOUT = "torchslim.layout"
+_NOT_IN_NUMPY = (torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2)
 
 
 @dataclass(frozen=True)
 class StoredTensor:
     """A tensor in a checkpoint: what it is like is known, its values are read on request.
 
+    Attributes:
+        shape: its shape.
+        dtype: its type; `bytes` for strings, which TensorFlow's checkpoints may hold.
+        read: gives its values: a tensor, or for strings a NumPy array of `bytes`.
+
     Example:
-        >>> stored = open_checkpoint({'w': [[1.0, 2.0]]})['w']
+        >>> stored = MappingReader({'w': [[1.0, 2.0]]})['w']
         >>> stored.shape, stored.dtype, stored[0, 1]
         ((1, 2), torch.float32, tensor(2.))
     """
 
     shape: tuple[int, ...]
-    dtype: torch.dtype
-    read: Callable[[], torch.Tensor] = field(repr=False)
+    dtype: Any
+    read: Callable[[], Any] = field(repr=False)
 
-    def __getitem__(self, index: Any) -> torch.Tensor:
+    def __getitem__(self, index: Any) -> Any:
         return self.read()[index]
 
 
@@ -55,15 +58,45 @@ class Reader(Mapping[str, StoredTensor]):
         borrowed: `read` gives tensors that others hold too, which must be copied before they are changed.
     """
 
-    layout: ClassVar[str] = "torch"
+    layout: str = "torch"
     borrowed: ClassVar[bool] = False
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.tensors: dict[str, StoredTensor] = {}
 
+    def has_tensor(self, name: str) -> bool:
+        """Whether there is a tensor of that name; these four methods are those of TensorFlow's checkpoint readers."""
+        return name in self
+
+    def get_tensor(self, name: str) -> np.ndarray:
+        """The values as an array, laid out as in the file; what NumPy lacks, such as bfloat16, becomes float32.
+
+        Raises:
+            KeyError: if there is no tensor of that name.
+            CheckpointError: if it is damaged.
+        """
+        value = self[name].read()
+        if not isinstance(value, torch.Tensor):
+            return value
+        value = value.detach().resolve_conj().resolve_neg().cpu()
+        return (value.float() if value.dtype in _NOT_IN_NUMPY else value).numpy()
+
+    def get_variable_to_shape_map(self) -> dict[str, list[int]]:
+        """Name -> shape."""
+        return {name: list(stored.shape) for name, stored in self.tensors.items()}
+
+    def get_variable_to_dtype_map(self) -> dict[str, Any]:
+        """Name -> type: a `torch.dtype`, or `bytes` for strings."""
+        return {name: stored.dtype for name, stored in self.tensors.items()}
+
     def __getitem__(self, name: str) -> StoredTensor:
+        if name not in self.tensors:
+            raise KeyError(f"{self.name} has no tensor {name!r}." + did_you_mean(name, list(self.tensors)))
         return self.tensors[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.tensors
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.tensors)
@@ -78,10 +111,11 @@ class Reader(Mapping[str, StoredTensor]):
 class SafetensorsReader(Reader):
     """A `.safetensors` file; of the state of a training only the weights are shown, under their own names."""
 
-    def __init__(self, path: Path, *, verify: bool = True) -> None:
+    def __init__(self, path: Path, verify: str = "full") -> None:
         super().__init__(str(path))
-        file = SafetensorsFile(path, verify=verify)
+        file = SafetensorsFile(path, verify=verify == "full")
         prefix = MODEL_PREFIX if STRUCTURE in file.metadata else ""
+        self.layout = file.metadata.get(LAYOUT, self.layout)
         for name, entry in file.header.items():
             if entry["dtype"] not in DTYPES:
                 raise CheckpointError(
@@ -124,80 +158,8 @@ class TorchReader(Reader):
             )
 
 
-def open_checkpoint(source: Any, *, verify: bool = True) -> Reader:
-    """Opens a checkpoint of any kind: the same mapping of name -> lazy tensor, whatever is behind it.
-
-    Args:
-        source: a `.safetensors` file (a training state's weights have their `state_dict` keys), a `.pt` /
-            `.pth` file (read with `weights_only=True`; a `{'state_dict': ...}` around the weights is taken
-            off), a folder (its latest checkpoint), a checkpoint's name without `.safetensors`, or a mapping
-            of names to tensors or arrays.
-        verify: compare tensors with their checksums when they are read, where the file has checksums.
-
-    Raises:
-        FileNotFoundError: if there is nothing at that path.
-        CheckpointError: if the file is damaged, would have to execute code to be read, or is of an unknown
-            kind.
-
-    Example:
-        >>> checkpoint = open_checkpoint({'conv1/weights': torch.zeros(3, 3, 1, 8)})
-        >>> {name: stored.shape for name, stored in checkpoint.items()}
-        {'conv1/weights': (3, 3, 1, 8)}
-    """
-    if isinstance(source, Reader):
-        return source
-    if isinstance(source, Mapping):
-        return MappingReader(source)
-    if not isinstance(source, str | os.PathLike):
-        raise TypeError(f"open_checkpoint: `source` must be {ACCEPTED}. Got {type(source).__name__}.")
-    path = _find(Path(source), verify)
-    if path.suffix == SUFFIX:
-        return SafetensorsReader(path, verify=verify)
-    if path.suffix in (".pt", ".pth"):
-        return TorchReader(path)
-    raise CheckpointError(f"open_checkpoint: `source` must be {ACCEPTED}. Got {str(path)!r}.")
-
-
 def _same(tensor: torch.Tensor) -> torch.Tensor:
     return tensor
-
-
-def _find(path: Path, verify: bool) -> Path:
-    """The file that `path` means."""
-    if path.is_dir():
-        latest = latest_checkpoint(path, verify=verify)
-        if latest is None:
-            tables = sorted(path.glob("*.index"))
-            _refuse_tensorflow(tables[0] if tables else path)
-            raise FileNotFoundError(
-                f"open_checkpoint: there is no whole checkpoint (model.ckpt-N{SUFFIX}) in {str(path)!r}."
-            )
-        return Path(latest)
-    named = path.with_name(path.name + SUFFIX)
-    if not path.exists() and named.exists():
-        return named
-    _refuse_tensorflow(path)
-    if not path.exists():
-        raise FileNotFoundError(f"open_checkpoint: there is no file {str(path)!r}. `source` may be {ACCEPTED}.")
-    return path
-
-
-def _refuse_tensorflow(path: Path) -> None:
-    bundle = path.suffix == ".index" or re.search(r"\.data-\d{5}-of-\d{5}$", path.name)
-    if bundle or path.with_name(path.name + ".index").exists() or _tail(path) == _TABLE_MAGIC:
-        raise CheckpointError(
-            f"open_checkpoint: {str(path)!r} is a TensorFlow checkpoint; reading these is not available in "
-            "this version. Convert it where TensorFlow is installed: safetensors.numpy.save_file({name: "
-            f"reader.get_tensor(name) for name in names}}, 'weights{SUFFIX}'); restore that with layout='tf'."
-        )
-
-
-def _tail(path: Path) -> bytes:
-    if not path.is_file() or path.stat().st_size < len(_TABLE_MAGIC):
-        return b""
-    with path.open("rb") as file:
-        file.seek(-len(_TABLE_MAGIC), os.SEEK_END)
-        return file.read()
 
 
 def _load_torch(path: Path) -> Mapping[str, Any]:

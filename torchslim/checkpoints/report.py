@@ -41,6 +41,9 @@ class RestoreReport:
         excluded: variables that `include` and `exclude` left out.
         initialized: variables that had no memory yet and were filled by their initializers instead.
         unused: tensors of the checkpoint that no variable asked for.
+        averaged: restored variables that got their moving average instead of their last value (`prefer_ema`).
+        averages: moving averages in the checkpoint that were not taken.
+        optimizer_slots: tensors of the checkpoint that belong to TensorFlow's optimizers.
         converted: variable -> what happened to its type: `'float16 -> float32'`.
         patterns: pattern of `include` or `exclude` -> the variables that it chose.
 
@@ -59,6 +62,9 @@ class RestoreReport:
     excluded: list[str] = field(default_factory=list)
     initialized: list[str] = field(default_factory=list)
     unused: list[str] = field(default_factory=list)
+    averaged: list[str] = field(default_factory=list)
+    averages: list[str] = field(default_factory=list)
+    optimizer_slots: list[str] = field(default_factory=list)
     converted: dict[str, str] = field(default_factory=dict)
     patterns: dict[str, list[str]] = field(default_factory=dict)
 
@@ -67,6 +73,7 @@ class RestoreReport:
         lines = [f"restored {len(self.restored)} of {total} variables from {self.source}"]
         lines += [f"  {pattern} chose {len(names)}: {some(names)}" for pattern, names in self.patterns.items()]
         for title, items in (
+            ("from their moving averages", self.averaged),
             ("not in the checkpoint", self.missing),
             ("of another shape", [str(mismatch) for mismatch in self.mismatched]),
             ("left out", self.excluded),
@@ -76,6 +83,10 @@ class RestoreReport:
         ):
             if items:
                 lines.append(f"  {title} ({len(items)}): {some(items)}")
+        if self.averages:
+            lines.append(f"  moving averages, not taken ({len(self.averages)}): prefer_ema=True restores them")
+        if self.optimizer_slots:
+            lines.append(f"  optimizer slots ({len(self.optimizer_slots)})")
         return "\n".join(lines)
 
 

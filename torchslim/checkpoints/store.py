@@ -97,7 +97,7 @@ def save(
         # Checksums have a fixed width: the header has its length before they are known.
         file.seek(len(_encode(header, checksums)))
         for name, tensor in ordered.items():
-            data = _bytes_of(tensor)
+            data = bytes_of(tensor)
             checksums[name] = "".join(_crc32s(data))
             file.write(data)
         file.seek(0)
@@ -160,7 +160,7 @@ class SafetensorsFile:
         except (SafetensorError, RuntimeError, AttributeError, KeyError) as error:
             raise self._damaged(f"tensor {name!r} cannot be read", error) from error
         if name in self._checksums:
-            for i, found in enumerate(_crc32s(_bytes_of(tensor))):
+            for i, found in enumerate(_crc32s(bytes_of(tensor))):
                 if found != self._checksums[name][8 * i : 8 * i + 8]:
                     first, last = i * CHUNK, min((i + 1) * CHUNK, tensor.nbytes) - 1
                     raise self._damaged(f"tensor {name!r}, bytes {first} to {last}, does not match its checksum")
@@ -244,7 +244,8 @@ def _dtype_name(name: str, tensor: torch.Tensor) -> str:
     return _NAMES[tensor.dtype]
 
 
-def _bytes_of(tensor: torch.Tensor) -> memoryview:
+def bytes_of(tensor: torch.Tensor) -> memoryview:
+    """The values of a tensor of any strides and device, one behind the other; a view where they lie so already."""
     tensor = tensor.detach().resolve_conj().resolve_neg().cpu().contiguous()
     # Not reshape(-1): that leaves a single element with whatever stride it had.
     return tensor.as_strided((tensor.numel(),), (1,)).view(torch.uint8).numpy().data

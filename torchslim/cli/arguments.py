@@ -53,10 +53,26 @@ says otherwise.
 """
 _INSPECT = """\
 Lists the weights in a checkpoint: name, shape, type and bytes of every tensor, and the totals. Values
-are not read, so it is quick however large the file.
+are not read, so it is quick however large the file. Or, by option: the values of one tensor, damage
+(exit code 1 if there is some), or what differs in another checkpoint (exit code 1 if anything does).
+"""
+_CONVERT = """\
+Writes the weights of a checkpoint in another format, without a model. From TensorFlow to PyTorch the
+names become the keys of the model's state_dict and kernels are turned; optimizer slots, moving averages
+and the global step are left out. What only the model can know is refused: `torchslim.checkpoints.convert`
+says what that is, and what to do then.
+"""
+_CONVERT_EXAMPLES = """\
+examples:
+  torchslim convert inception_v3.ckpt inception_v3.safetensors
+  torchslim convert runs/voc/model.ckpt-5000.safetensors voc.ckpt --names vgg_16=net
+  torchslim convert vgg_16.ckpt vgg_16.safetensors --layout tf
 """
 
 _SCOPES = "SCOPE[,SCOPE...]"
+_ANY_CHECKPOINT = (
+    "TensorFlow's (its prefix or any of its files), .safetensors, .pt or .pth, or a run's directory: its newest"
+)
 
 
 class _Help(argparse.RawDescriptionHelpFormatter):
@@ -96,7 +112,8 @@ def make_parser() -> argparse.ArgumentParser:
     _finetune(command("finetune", "train a restored net on a VOC data set", _FINETUNE, _FINETUNE_EXAMPLES))
     _evaluate(command("evaluate", "average precision of a checkpoint", _EVALUATE))
     _predict(command("predict", "draw what a checkpoint predicts", _PREDICT))
-    _inspect(command("inspect", "list the tensors of a checkpoint", _INSPECT))
+    _inspect(command("inspect", "list, check and compare the tensors of a checkpoint", _INSPECT))
+    _convert(command("convert", "write a checkpoint in another format", _CONVERT, _CONVERT_EXAMPLES))
     return parser
 
 
@@ -107,7 +124,7 @@ def _finetune(parser: argparse.ArgumentParser) -> None:
     start.add_argument(
         "--weights",
         type=Path,
-        help="checkpoint to start from: .safetensors, .pt, .pth, or a folder of them; none: from scratch",
+        help="checkpoint to start from: TensorFlow's, .safetensors, .pt, .pth, or a folder of them; none: from scratch",
     )
     start.add_argument(
         "--names",
@@ -145,6 +162,12 @@ def _finetune(parser: argparse.ArgumentParser) -> None:
 def _evaluate(parser: argparse.ArgumentParser) -> None:
     _add_run(parser, "run")
     _add_checkpoint(parser)
+    parser.add_argument(
+        "--plots",
+        action="store_true",
+        help="draw precision-recall curves and which class is taken for which: PNGs in `eval/` in --logdir, and "
+        "pictures in TensorBoard; needs matplotlib (pip install 'torchslim[plots]')",
+    )
     _add_machine(parser, batch_size=64)
 
 
@@ -159,10 +182,25 @@ def _predict(parser: argparse.ArgumentParser) -> None:
 
 
 def _inspect(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("checkpoint", type=Path, help=_ANY_CHECKPOINT)
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument("--tensor", metavar="NAME", help="statistics and first values of this tensor")
+    instead.add_argument("--verify", action="store_true", help="read everything, and list the tensors that are damaged")
+    instead.add_argument("--diff", type=Path, metavar="OTHER", help="compare with this checkpoint")
+
+
+def _convert(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("checkpoint", type=Path, help=_ANY_CHECKPOINT)
     parser.add_argument(
-        "checkpoint",
+        "output",
         type=Path,
-        help=".safetensors, .pt or .pth, or a run's directory: its newest checkpoint",
+        help="what to write: .safetensors, .pt, .pth, or the prefix of a TensorFlow checkpoint, with .ckpt in it",
+    )
+    parser.add_argument("--names", type=_renames, metavar="THEIRS=OURS[,...]", help="scopes, and what to call them")
+    parser.add_argument(
+        "--layout",
+        choices=["torch", "tf"],
+        help="of names and kernels in the output (default: torch; tf for a TensorFlow checkpoint)",
     )
 
 
@@ -217,6 +255,13 @@ def _add_machine(parser: argparse.ArgumentParser, batch_size: int) -> None:
 
 def _scopes(text: str) -> list[str]:
     return [scope.strip() for scope in text.split(",") if scope.strip()]
+
+
+def _renames(text: str) -> dict[str, str]:
+    pairs = [scope.partition("=") for scope in _scopes(text)]
+    if not all(equals for _, equals, _ in pairs):
+        raise argparse.ArgumentTypeError(f"must be THEIRS=OURS, scopes there and here. Got {text!r}.")
+    return {theirs: ours for theirs, _, ours in pairs}
 
 
 def _positive(text: str) -> int:
