@@ -91,10 +91,17 @@ def test_arrays_that_may_not_be_written_to() -> None:
 
 
 def test_of_a_training_state_the_weights_are_shown(tmp_path: Path) -> None:
-    path = save_checkpoint(tmp_path, {"model": WEIGHTS, "ema": WEIGHTS, "optimizer": {"state": {0: torch.ones(1)}}}, 12)
+    path = save_checkpoint(tmp_path, {"model": WEIGHTS, "optimizer": {"state": {0: torch.ones(1)}}}, 12)
     assert_holds_weights(path)
     assert_holds_weights(tmp_path)
     assert_holds_weights(tmp_path / "model.ckpt-12")
+
+
+def test_of_a_training_state_the_averages_are_shown(tmp_path: Path) -> None:
+    averages = {"conv.weight": torch.ones(2, 3)}
+    checkpoint = open_checkpoint(save_checkpoint(tmp_path, {"model": WEIGHTS, "ema": averages}, 12))
+    assert list(checkpoint) == ["conv.weight", "conv.bias", "conv.weight/ExponentialMovingAverage"]
+    assert checkpoint["conv.weight/ExponentialMovingAverage"].read().equal(torch.ones(2, 3))
 
 
 def test_tensors_are_read_on_request(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def run(rank: int, world: int, folder: Path) -> None:
         whole = torch.load(folder / "data.pt")
         batches = [tuple(part.chunk(world)[rank] for part in batch) for batch in whole]
         options = {"log_every_n_steps": 1, "save_interval_secs": 1e-9, "device": "cpu", "precision": "fp32"}
-        slim.learning.train(train_op, folder / "log", batches=batches, number_of_steps=5, **options)
+        slim.learning.train(train_op, folder / "log", batches=batches, number_of_steps=15, **options)
         torch.save(train_op.tensors(), folder / f"weights{rank}.pt")
     finally:
         distributed.destroy_process_group()

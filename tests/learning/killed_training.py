@@ -30,4 +30,4 @@ def run(logdir: str | None, **kwargs: Any) -> dict[str, torch.Tensor]:
 
 
 if "LOGDIR" in globals():
-    run(globals()["LOGDIR"], save_interval_secs=1e-9, max_to_keep=2)
+    run(globals()["LOGDIR"], save_interval_secs=1e-9, keep_last=2)

@@ -34,7 +34,7 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
     net = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
     net.load_state_dict(torch.load(tmp_path / "start.pt"))
     optimizer = functools.partial(torch.optim.SGD, lr=0.1, momentum=0.9)([net[0].weight, net[2].weight])
-    for i in range(5):
+    for i in range(15):
         x, y = batches[i % 3]
         optimizer.zero_grad()
         (net(x) - y).square().mean().backward()
@@ -44,5 +44,6 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
         assert first[name].equal(second[name])
         torch.testing.assert_close(first[name], value)
     written = {path.name for path in (tmp_path / "log").iterdir()}
-    assert {f"model.ckpt-{i}.safetensors" for i in range(1, 6)} < written
+    # They agree on when to save in every tenth step, and at the end.
+    assert {name for name in written if name.startswith("model")} == {f"model.ckpt-{i}.safetensors" for i in (10, 15)}
     assert len([name for name in written if name.startswith("events")]) == 1

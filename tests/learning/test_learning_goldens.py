@@ -1,9 +1,9 @@
-"""Whole training trajectories of TF-Slim's `create_train_op`, replayed."""
+"""Whole training trajectories of TF-Slim's `create_train_op` and `optimize_loss`, replayed."""
 
 from __future__ import annotations
 
-import functools
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,6 @@ import torchslim as slim
 GOLDENS = Path(__file__).parents[1] / "goldens"
 CASES = json.loads((GOLDENS / "learning.json").read_text())
 ARRAYS = np.load(GOLDENS / "learning.npz")
-# The other optimizers have formulas of their own in TensorFlow.
-SAME_FORMULA = ("GradientDescent", "Momentum")
 NAMES = {
     "slim": slim,
     "np": np,
@@ -32,13 +30,20 @@ NAMES = {
 }
 
 
-def replayable(case: dict[str, Any]) -> bool:
-    return case["api"] == "create_train_op" and case["optimizer"]["name"] in SAME_FORMULA
-
-
-def sgd(kwargs: dict[str, Any]) -> functools.partial[torch.optim.SGD]:
-    names = {"learning_rate": "lr", "use_nesterov": "nesterov"}
-    return functools.partial(torch.optim.SGD, **{names.get(name, name): value for name, value in kwargs.items()})
+def train_op_of(case: dict[str, Any], total_loss: slim.Symbol) -> slim.learning.TrainOp:
+    if case["api"] == "optimize_loss":
+        return slim.optimize_loss(total_loss, slim.get_or_create_global_step(), **case["optimize_loss_kwargs"])
+    kwargs = dict(case["optimizer"]["kwargs"])
+    if schedule := case.get("learning_rate_schedule"):
+        kwargs["learning_rate"] = getattr(slim.optimizers, schedule["name"])(**schedule["kwargs"])
+    average = case.get("ema", {})
+    return slim.learning.create_train_op(
+        total_loss,
+        getattr(slim.optimizers, case["optimizer"]["name"])(**kwargs),
+        **case["train_kwargs"],
+        ema_decay=average.get("decay"),
+        ema_num_updates=bool(average.get("num_updates")),
+    )
 
 
 def assert_close(got: torch.Tensor | float, expected: Any, case: dict[str, Any], tolerance: float) -> None:
@@ -49,7 +54,21 @@ def assert_close(got: torch.Tensor | float, expected: Any, case: dict[str, Any],
     assert np.abs(got.astype(np.float64) - expected).max() <= limit
 
 
-@pytest.mark.parametrize("case", [c for c in CASES if replayable(c)], ids=lambda case: case["name"])
+def assert_variables(
+    got: Mapping[str, torch.Tensor],
+    expected: dict[str, str],
+    variables: dict[str, slim.Variable],
+    case: dict[str, Any],
+) -> None:
+    for name, key in expected.items():
+        assert_close(variables[name].to_tf(got[name]), ARRAYS[key], case, case["tolerance"])
+
+
+def tensors(variables: dict[str, slim.Variable]) -> dict[str, torch.Tensor]:
+    return {name: variable.tensor for name, variable in variables.items()}
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
 def test_trajectory(case: dict[str, Any]) -> None:
     with slim.Graph() as graph:
         batches = {name: [torch.tensor(ARRAYS[key]) for key in keys] for name, keys in case["inputs"].items()}
@@ -57,12 +76,7 @@ def test_trajectory(case: dict[str, Any]) -> None:
         code = dict(NAMES, **symbols)
         with slim.arg_scope(slim.layers.DATA_FORMAT_LAYERS, data_format="NHWC"):
             exec(case["code"], code)
-        schedule = case.get("learning_rate_schedule")
-        train_op = slim.learning.create_train_op(
-            code["total_loss"],
-            sgd({"learning_rate": 0.0, **case["optimizer"]["kwargs"]}),
-            **case["train_kwargs"],
-        )
+        train_op = train_op_of(case, code["total_loss"])
         step = slim.get_global_step()
     variables = {v.op.name: v for v in slim.get_variables(module=graph)}
     assert step is not None
@@ -71,23 +85,15 @@ def test_trajectory(case: dict[str, Any]) -> None:
         variables[name].assign(variables[name].from_tf(ARRAYS[key]))
 
     for i in range(case["steps"]):
-        if schedule:
-            train_op.prepare()
-            train_op.optimizer.param_groups[0]["lr"] = exponential_decay(i, **schedule["kwargs"])
-        loss = train_op(*(batches[name][i] for name in (symbol.name for symbol in train_op.objective.inputs)))
+        loss = train_op(*(batches[symbol.name][i] for symbol in train_op.objective.inputs))
         assert_close(loss, case["loss"][i], case, case["loss_tolerance"])
-        for name, key in case["after_step1"].items() if i == 0 else ():
-            assert_close(variables[name].to_tf(variables[name].tensor), ARRAYS[key], case, case["tolerance"])
-    for name, key in case["final"].items():
-        assert_close(variables[name].to_tf(variables[name].tensor), ARRAYS[key], case, case["tolerance"])
-    for name, key in case["slots"].get("momentum", {}).items():
-        momentum = train_op.optimizer.state[variables[name].tensor]["momentum_buffer"]
-        assert_close(variables[name].to_tf(momentum), ARRAYS[key], case, case["tolerance"])
+        if i == 0:
+            assert_variables(tensors(variables), case["after_step1"], variables, case)
+    assert_variables(tensors(variables), case["final"], variables, case)
+    for slot, expected in case["slots"].items():
+        slots = {name: train_op.optimizer.get_slot(variables[name].tensor, slot) for name in expected}
+        assert_variables(slots, expected, variables, case)
+    if average := case.get("ema"):
+        averages = {name: train_op.ema.averages[variables[name].key] for name in average["variables"]}
+        assert_variables(averages, average["variables"], variables, case)
     assert int(step.tensor) == train_op.global_step == case["global_step"]
-
-
-def exponential_decay(
-    step: int, *, learning_rate: float, decay_steps: int, decay_rate: float, staircase: bool
-) -> float:
-    passed = step / decay_steps
-    return learning_rate * decay_rate ** (int(passed) if staircase else passed)

@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import torchslim as slim
 from torchslim.checkpoints import latest_checkpoint, load_checkpoint
 from torchslim.learning import TrainOp, create_train_op, train, train_step
-from torchslim.learning import training as training_module
+from torchslim.learning.interruption import Interruption
 
 SGD = functools.partial(torch.optim.SGD, lr=0.05, momentum=0.9)
 DATA = TensorDataset(torch.randn(20, 3, generator=torch.Generator().manual_seed(0)), torch.ones(20, 2))
@@ -96,10 +96,9 @@ def test_resuming_says_from_what_and_leaves_init_fn_alone(tmp_path: Path, caplog
     train(graph_op()[0], tmp_path, number_of_steps=4, init_fn=lambda: calls.append(2), **QUIET)
     assert calls == [1]
     path = tmp_path / "model.ckpt-3.safetensors"
-    assert caplog.messages[:2] == [
-        f"resumed from {path} at global step 3; init_fn was not run",
-        "training on cpu in float32",
-    ]
+    resumed, training, _ = caplog.messages
+    assert resumed == f"resumed from {path} at global step 3; init_fn was not run"
+    assert training.endswith(f"on from {path}")
 
 
 def test_nothing_is_initialised_that_is_restored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -199,7 +198,7 @@ def test_channels_last_and_bf16_resume_alike(tmp_path: Path) -> None:
 
 def test_what_is_kept(tmp_path: Path) -> None:
     train_op, _ = graph_op()
-    train(train_op, tmp_path, number_of_steps=8, save_interval_secs=1e-9, max_to_keep=3, **QUIET)
+    train(train_op, tmp_path, number_of_steps=8, save_interval_secs=1e-9, keep_last=3, **QUIET)
     assert checkpoints_in(tmp_path) == [f"model.ckpt-{n}.safetensors" for n in (6, 7, 8)]
     state = load_checkpoint(latest_checkpoint(tmp_path))
     assert set(state["model"]) == {"fc.weight", "fc.bias", "global_step"}
@@ -264,7 +263,7 @@ def test_loss_that_is_not_finite_leaves_the_last_checkpoint(tmp_path: Path) -> N
     batches = [torch.ones(2, 3), torch.ones(2, 3), torch.full((2, 3), math.nan)]
     net = nn.Linear(3, 1)
     train_op = create_train_op(lambda x: net(x).square().mean(), SGD, module=net)
-    with pytest.raises(FloatingPointError, match="the loss is nan at step 2"):
+    with pytest.raises(FloatingPointError, match="input '0' is not finite at step 2, nor are the loss"):
         train(train_op, tmp_path, batches=batches, number_of_steps=9, save_interval_secs=1e-9, **QUIET)
     assert checkpoints_in(tmp_path) == ["model.ckpt-1.safetensors", "model.ckpt-2.safetensors"]
 
@@ -334,7 +333,7 @@ def test_handlers_of_the_program_are_left_alone() -> None:
     pressed = []
     before = signal.signal(signal.SIGINT, lambda *_: pressed.append(1))
     try:
-        with training_module._interrupted_between_steps():
+        with Interruption():
             os.kill(os.getpid(), signal.SIGINT)
     finally:
         signal.signal(signal.SIGINT, before)

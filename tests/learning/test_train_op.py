@@ -14,9 +14,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import torchslim as slim
 from torchslim.learning import TrainOp, create_train_op
+from torchslim.learning.numerics import NumericsCheck
 
 SGD = functools.partial(torch.optim.SGD, lr=0.1, momentum=0.9)
 BATCH = torch.randn(4, 3), torch.randn(4, 2)
+CPU = torch.device("cpu")
 
 
 def mlp() -> nn.Sequential:
@@ -222,7 +224,7 @@ def test_loss_that_is_not_finite_stops_before_the_update(bad: float) -> None:
     train_op = op_of(module)
     train_op(*BATCH)
     before = copy.deepcopy(module.state_dict())
-    with pytest.raises(FloatingPointError, match=f"the loss is {bad} at step 1"):
+    with pytest.raises(FloatingPointError, match="input '1' is not finite at step 1, nor are the loss"):
         train_op(BATCH[0], BATCH[1] + bad)
     assert all(value.equal(before[name]) for name, value in module.state_dict().items())
     unchecked = op_of(mlp(), check_numerics=False)
@@ -235,7 +237,7 @@ def like_on_cuda() -> Iterator[TrainOp]:
     total, _ = symbol_loss()
     train_op = create_train_op(total, SGD, clip_gradient_norm=1.0, gradient_multipliers={"fc1/weights": 2.0})
     train_op.prepare()
-    train_op.device = torch.device("cuda")
+    train_op._numerics = NumericsCheck(["fc1/weights", "fc1/biases", "fc2/weights", "fc2/biases"], CPU, at_once=False)
     return train_op
 
 
@@ -244,7 +246,7 @@ def test_elsewhere_the_flag_waits_and_names_the_first_bad_step(like_on_cuda: Tra
     like_on_cuda.check_finite()
     like_on_cuda.step_fn(BATCH[0] * float("nan"), BATCH[1])
     like_on_cuda.step_fn(*BATCH)
-    with pytest.raises(FloatingPointError, match="not finite at step 1"):
+    with pytest.raises(FloatingPointError, match="input '0' is not finite at step 1, nor are the loss"):
         like_on_cuda.check_finite()
 
 
@@ -290,3 +292,100 @@ def test_channels_last_leaves_dense_layers_that_are_convolutions_alone() -> None
     layout = torch.channels_last
     assert slim.get_unique_variable("conv/weights").tensor.is_contiguous(memory_format=layout)
     assert not slim.get_unique_variable("fc/weights").tensor.is_contiguous(memory_format=layout)
+
+
+# Several batches a step, averages, frozen parts
+
+
+def test_accumulated_batches_equal_one_large_one() -> None:
+    ours, theirs = (module := mlp()), copy.deepcopy(module)
+    arguments: dict[str, Any] = {"clip_gradient_norm": 0.3, "gradient_multipliers": {"0/weights": 2.0}}
+    accumulated, whole = op_of(ours, accumulate_steps=2, **arguments), op_of(theirs, **arguments)
+    for _ in range(3):
+        first = accumulated(BATCH[0][:2], BATCH[1][:2])
+        assert (accumulated.accumulated, accumulated.global_step) == (1, whole.global_step)
+        second = accumulated(BATCH[0][2:], BATCH[1][2:])
+        assert accumulated.accumulated == 0
+        torch.testing.assert_close(second, whole(*BATCH))
+        assert first != second
+    assert accumulated.global_step == 3
+    for name, value in ours.state_dict().items():
+        torch.testing.assert_close(value, theirs.state_dict()[name])
+
+
+def test_accumulated_with_l2_and_averages() -> None:
+    results = []
+    for accumulate in (1, 2):
+        with slim.Graph():
+            torch.manual_seed(3)
+            total, _ = symbol_loss()
+            train_op = create_train_op(total, SGD, accumulate_steps=accumulate, ema_decay=0.5)
+            for _ in range(2):
+                for part in (BATCH,) if accumulate == 1 else ([t[:2] for t in BATCH], [t[2:] for t in BATCH]):
+                    train_op(*part)
+            results.append({**train_op.tensors(), **{f"ema/{k}": v for k, v in train_op.ema.averages.items()}})
+    assert len(results[0]) == 9
+    for name, value in results[0].items():
+        torch.testing.assert_close(value, results[1][name], msg=name)
+
+
+def test_a_failed_step_begins_anew() -> None:
+    train_op = op_of(mlp(), accumulate_steps=2)
+    train_op(*BATCH)
+    with pytest.raises(FloatingPointError, match="step 0"):
+        train_op(BATCH[0] * float("nan"), BATCH[1])
+    assert (train_op.accumulated, train_op.global_step) == (0, 0)
+
+
+def test_gradients_are_transformed_last() -> None:
+    seen = []
+
+    def halved(pairs: Any) -> Any:
+        seen.append([(gradient.norm().item(), variable.op.name) for gradient, variable in pairs])
+        return [(gradient / 2, variable) for gradient, variable in pairs]
+
+    ours, theirs = (module := mlp()), copy.deepcopy(module)
+    plain = functools.partial(torch.optim.SGD, lr=0.1)
+    train_op, reference = op_of(ours, plain, transform_grads_fn=halved, clip_gradient_norm=0.1), op_of(theirs, plain)
+    train_op(*BATCH)
+    reference(*BATCH)
+    assert [name for _, name in seen[0]] == ["0/weights", "0/biases", "2/weights", "2/biases"]
+    assert max(norm for norm, _ in seen[0]) == pytest.approx(0.1)
+    moved = (module[2].bias - train_op.trained[3].tensor).norm()
+    assert moved == 0  # the module itself was trained
+
+
+def test_trainable_scopes_freeze_everything_else_bit_for_bit() -> None:
+    with slim.Graph():
+        x, y = slim.placeholder((None, 3, 8, 8), name="x"), slim.placeholder((None, 2), name="y")
+        with slim.arg_scope([slim.conv2d], normalizer_fn=slim.batch_norm, normalizer_params={"decay": 0.5}):
+            net = slim.conv2d(x, 4, 3, scope="net/conv1")
+            net = slim.conv2d(net, 4, 3, scope="net/conv2")
+        slim.losses.mean_squared_error(slim.fully_connected(net, 2, scope="net/fc"), y)
+        train_op = create_train_op(slim.losses.get_total_loss(), SGD, trainable_scopes=["conv2", "net/fc"])
+        train_op.prepare()
+        before = {name: value.clone() for name, value in train_op.tensors().items()}
+        for _ in range(2):
+            train_op(torch.randn(4, 3, 8, 8), torch.randn(4, 2))
+    changed = {name for name, value in train_op.tensors().items() if not value.equal(before[name])} - {"global_step"}
+    assert changed == {name for name in before if "conv2" in name or "fc" in name}
+    assert len(changed) == 6
+    assert "4 of 6 variables" in repr(train_op)
+    assert "the statistics of 1 layers stand still" in repr(train_op)
+
+
+def test_frozen_statistics_are_a_choice() -> None:
+    module = nn.Sequential(nn.Linear(3, 5), nn.BatchNorm1d(5), nn.Linear(5, 2))
+    train_op = op_of(module, trainable_scopes="2", freeze_batch_norm=False)
+    train_op(*BATCH)
+    assert module[1].running_mean.abs().sum() > 0
+    assert [variable.op.name for variable in train_op.trained] == ["2/weights", "2/biases"]
+
+
+def test_unknown_trainable_scope() -> None:
+    with pytest.raises(ValueError, match=r"`trainable_scopes`.*'classifier'"):
+        op_of(mlp(), trainable_scopes=["classifier"])
+    with pytest.raises(ValueError, match="Got both, '2' and 1 variables"):
+        op_of(mlp(), trainable_scopes="2", variables_to_train=["2/weights"])
+    with pytest.raises(ValueError, match=r"`accumulate_steps` must be at least 1\. Got 0"):
+        op_of(mlp(), accumulate_steps=0)

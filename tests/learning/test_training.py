@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import gzip
+import json
 import logging
 import math
 import re
@@ -117,10 +119,14 @@ def test_log_lines(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     train(new_op(), None, batches=loader(), number_of_steps=6, device="cpu", log_every_n_steps=3)
     configuration, *lines = caplog.messages
-    assert configuration.startswith("training on cpu in ")
-    assert [re.sub(r"\d+\.\d+", "#", line) for line in lines] == [
-        "global step 3: loss = # (# sec/step)",
-        "global step 6: loss = # (# sec/step)",
+    assert re.fullmatch(
+        r"training 6 of 6 variables \(66 numbers\), on cpu in \w+; 6 examples a step = 6 x 1 process x 1 batch; "
+        r"from the start",
+        configuration,
+    )
+    assert [re.sub(r"\d+\.\d+|\d+ %", "#", line) for line in lines] == [
+        "global step 3: loss = # (# sec/step, # of it waiting for data)",
+        "global step 6: loss = # (# sec/step, # of it waiting for data)",
     ]
 
 
@@ -157,6 +163,7 @@ def test_events(tmp_path: Path) -> None:
         "loss",
         "learning_rate",
         "steps_per_second",
+        "waiting_for_data",
         "losses/data_loss",
         "fc/weights/gradient_norm",
         "fc/biases/gradient_norm",
@@ -188,12 +195,12 @@ def test_summaries_leave_no_trace_in_the_training(tmp_path: Path) -> None:
     ("argument", "value", "instead"),
     [
         ("master", "grpc://localhost", "torchrun"),
-        ("saver", object(), "max_to_keep"),
+        ("saver", object(), "keep_last"),
         ("session_config", {"gpus": 1}, "device="),
         ("sync_optimizer", object(), "torchrun"),
         ("init_op", None, "init_fn="),
         ("summary_op", None, "add_scalar_summary"),
-        ("trace_every_n_steps", 5, "torch.profiler"),
+        ("max_to_keep", 3, "keep_last"),
     ],
 )
 def test_arguments_of_sessions(argument: str, value: Any, instead: str) -> None:
@@ -220,3 +227,22 @@ def test_no_data() -> None:
         loss = slim.fully_connected(slim.placeholder((None, 3), name="images"), 1).sum()
         with pytest.raises(ValueError, match="nothing feeds the placeholder 'images'"):
             train(create_train_op(loss, SGD), None, number_of_steps=1)
+
+
+# When it stops, what it traces
+
+
+def test_number_of_seconds(tmp_path: Path) -> None:
+    train_op = new_op()
+    train(train_op, tmp_path, batches=loader(), number_of_seconds=0.2, **QUIET)
+    assert train_op.global_step > 1
+    assert [path.name for path in tmp_path.glob("model*")] == [f"model.ckpt-{train_op.global_step}.safetensors"]
+    train(train_op, tmp_path, batches=loader(), number_of_seconds=0, **QUIET)  # one step tells that the time is up
+
+
+def test_traces(tmp_path: Path) -> None:
+    train(new_op(), tmp_path, batches=loader(), number_of_steps=5, trace_every_n_steps=2, **QUIET)
+    traces = sorted((tmp_path / "traces").iterdir())
+    assert [path.name for path in traces] == ["step-2.json.gz", "step-4.json.gz"]
+    names = {event.get("name") for event in json.loads(gzip.decompress(traces[0].read_bytes()))["traceEvents"]}
+    assert {"aten::linear", "aten::native_batch_norm"} < names

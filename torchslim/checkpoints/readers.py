@@ -14,7 +14,8 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from torchslim.checkpoints.state import MODEL_PREFIX, STRUCTURE, as_tensor
+from torchslim.checkpoints.names import average_of
+from torchslim.checkpoints.state import AVERAGES_PREFIX, MODEL_PREFIX, STRUCTURE, as_tensor
 from torchslim.checkpoints.store import DTYPES, CheckpointError, SafetensorsFile
 from torchslim.variables import did_you_mean
 
@@ -109,12 +110,12 @@ class Reader(Mapping[str, StoredTensor]):
 
 
 class SafetensorsReader(Reader):
-    """A `.safetensors` file; of the state of a training only the weights are shown, under their own names."""
+    """A `.safetensors` file; of the state of a training only the weights are shown, and their moving averages."""
 
     def __init__(self, path: Path, verify: str = "full") -> None:
         super().__init__(str(path))
         file = SafetensorsFile(path, verify=verify == "full")
-        prefix = MODEL_PREFIX if STRUCTURE in file.metadata else ""
+        is_state = STRUCTURE in file.metadata
         self.layout = file.metadata.get(LAYOUT, self.layout)
         for name, entry in file.header.items():
             if entry["dtype"] not in DTYPES:
@@ -122,9 +123,11 @@ class SafetensorsReader(Reader):
                     f"open_checkpoint: tensor {name!r} of {str(path)!r} has the type {entry['dtype']}. "
                     f"Known are {', '.join(DTYPES)}."
                 )
-            if name.startswith(prefix):
-                stored = StoredTensor(tuple(entry["shape"]), DTYPES[entry["dtype"]], partial(file.read, name))
-                self.tensors[name.removeprefix(prefix)] = stored
+            stored = StoredTensor(tuple(entry["shape"]), DTYPES[entry["dtype"]], partial(file.read, name))
+            if not is_state or name.startswith(MODEL_PREFIX):
+                self.tensors[name.removeprefix(MODEL_PREFIX) if is_state else name] = stored
+            elif name.startswith(AVERAGES_PREFIX):
+                self.tensors[average_of(name.removeprefix(AVERAGES_PREFIX))] = stored
 
 
 class MappingReader(Reader):

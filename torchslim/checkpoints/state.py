@@ -14,6 +14,8 @@ import torch
 STRUCTURE = "torchslim.state"
 # Where a training state keeps the weights: `{'model': model.state_dict(), ...}` names them `model/<key>`.
 MODEL_PREFIX = "model/"
+# And the moving averages, by the keys of their variables.
+AVERAGES_PREFIX = "ema/"
 
 
 def pack(state: Mapping[str, Any]) -> tuple[dict[str, torch.Tensor], dict[str, str]]:

@@ -11,11 +11,22 @@ from typing import Any
 
 import torch
 
-from torchslim.checkpoints import CheckpointError, latest_checkpoint
-from torchslim.evaluation.checkpointed import Evaluation, VariablesToRestore, refuse_session_era
+from torchslim.checkpoints import CheckpointError
+from torchslim.evaluation.checkpointed import (
+    Evaluation,
+    VariablesToRestore,
+    closing,
+    default_hooks,
+    refuse_session_era,
+)
+from torchslim.evaluation.folder import Watch
+from torchslim.evaluation.hooks import Hook, check_hooks
+from torchslim.evaluation.processes import decided_by_first, sum_over_processes
 from torchslim.summaries import Summary
 
 logger = logging.getLogger(__name__)
+
+_SECONDS_TO_SLEEP = 1.0
 
 
 def wait_for_new_checkpoint(
@@ -26,6 +37,10 @@ def wait_for_new_checkpoint(
 ) -> str | None:
     """Waits until a folder has another newest checkpoint than `last_checkpoint`, a whole one.
 
+    Of torchslim's and TensorFlow's checkpoints, the newest is the one of the highest step, whether the `checkpoint` file
+    names it or not; one that this file names and that was written later goes before it. After 30 s of waiting it is
+    logged what is in the folder and why none of it counts, and again after 60 s, 120 s and so on.
+
     Args:
         checkpoint_dir: the folder; it need not exist yet.
         last_checkpoint: the newest one so far; None: any will do.
@@ -33,7 +48,10 @@ def wait_for_new_checkpoint(
         timeout: seconds after which to give up; None: never.
 
     Returns:
-        Its path, or None if the time is up.
+        Its path, or None if the time is up. Of a TensorFlow checkpoint it is the prefix.
+
+    Raises:
+        ValueError: if `checkpoint_dir` is a file.
 
     Example:
         >>> import tempfile, torchslim as slim
@@ -41,30 +59,20 @@ def wait_for_new_checkpoint(
         True
     """
     logger.info("waiting for a new checkpoint in %s", checkpoint_dir)
-    stop = None if timeout is None else time.monotonic() + timeout
-    seen = None
+    watch, stop = Watch(checkpoint_dir), _stop_after(timeout)
     while True:
-        listing = _listing(checkpoint_dir)
-        if listing != seen:  # comparing checksums is worth it only when something has changed
-            seen = listing
-            path = latest_checkpoint(checkpoint_dir)
-            if path is not None and path != last_checkpoint:
-                logger.info("found a new checkpoint: %s", path)
-                return path
-        if stop is not None and time.monotonic() + seconds_to_sleep > stop:
-            return None
+        path = watch.look(last_checkpoint)
+        if path is not None or _is_over(stop, seconds_to_sleep):
+            return path
         time.sleep(seconds_to_sleep)
 
 
-def _listing(folder: str | os.PathLike[str]) -> list[tuple[str, int, int]]:
-    found = []
-    for path in sorted(Path(folder).glob("*")):
-        try:
-            stat = path.stat()
-        except FileNotFoundError:  # removed since the folder was read
-            continue
-        found.append((path.name, stat.st_mtime_ns, stat.st_size))
-    return found
+def _stop_after(timeout: float | None) -> float | None:
+    return None if timeout is None else time.monotonic() + timeout
+
+
+def _is_over(stop: float | None, seconds_to_sleep: float) -> bool:
+    return stop is not None and time.monotonic() + seconds_to_sleep > stop
 
 
 def checkpoints_iterator(
@@ -75,7 +83,8 @@ def checkpoints_iterator(
 ) -> Iterator[str]:
     """Yields the newest checkpoint of a folder, again and again as new ones appear.
 
-    Those that appear and are replaced while the caller works are passed over.
+    Those that appear and are replaced while the caller works are passed over. Where several processes evaluate
+    together, all call this, and get the paths that the first of them finds.
 
     Args:
         checkpoint_dir: the folder; it need not exist yet.
@@ -94,17 +103,35 @@ def checkpoints_iterator(
         >>> [path.rsplit('/', 1)[1] for path in slim.evaluation.checkpoints_iterator(logdir, timeout=0)]
         ['model.ckpt-7.safetensors']
     """
-    path = None
+    watch, path = Watch(checkpoint_dir), None
     while True:
-        new = wait_for_new_checkpoint(checkpoint_dir, path, timeout=timeout)
+        new = _next(watch, path, timeout, timeout_fn)
         if new is None:
-            if timeout_fn is not None and not timeout_fn():
-                continue
             logger.info("no new checkpoint in %s within %s seconds: done.", checkpoint_dir, timeout)
             return
         path, start = new, time.monotonic()
         yield path
         time.sleep(max(0.0, start + min_interval_secs - time.monotonic()))
+
+
+def _next(watch: Watch, last: str | None, timeout: float | None, timeout_fn: Callable[[], bool] | None) -> str | None:
+    """Waits for the next checkpoint; None if the time is up, and `timeout_fn` agrees."""
+    stop = _stop_after(timeout)
+
+    def look() -> tuple[str | None, bool]:
+        nonlocal stop
+        path = watch.look(last)
+        over = path is None and _is_over(stop, _SECONDS_TO_SLEEP)
+        if over and timeout_fn is not None and not timeout_fn():
+            over, stop = False, _stop_after(timeout)
+        return path, over
+
+    while True:
+        # In each look, and not once: processes that wait for a word from the first give up after some minutes.
+        path, over = decided_by_first(look)
+        if path is not None or over:
+            return path
+        time.sleep(_SECONDS_TO_SLEEP)
 
 
 def evaluation_loop(
@@ -122,17 +149,21 @@ def evaluation_loop(
     max_number_of_evaluations: int | None = None,
     timeout: float | None = None,
     timeout_fn: Callable[[], bool] | None = None,
+    hooks: Iterable[Hook] | None = None,
+    prefer_ema: bool | str = False,
     device: str | torch.device = "auto",
     **session_era: Any,
 ) -> Any:
     """Evaluates each newest checkpoint of a folder, while another process writes them.
 
-    A checkpoint that is damaged, or removed before it could be read, is passed over with a warning.
+    A checkpoint that is damaged, or removed before it could be read, is passed over with a warning. Several processes
+    (`torchrun`) evaluate the same checkpoints, each its share of the data.
 
     Args:
         master: `''` or `'local'`.
         checkpoint_dir: the folder that `slim.learning.train` writes to; it need not exist yet.
-        logdir: where TensorBoard events go, at each checkpoint's global step; None: nowhere.
+        logdir: where TensorBoard events go, at each checkpoint's global step, and the lines of `evaluations.jsonl`;
+            None: nowhere.
         num_evals: as in `evaluate_once`, like the next five.
         initial_op: called before each evaluation.
         eval_op: the updates of metrics.
@@ -144,6 +175,8 @@ def evaluation_loop(
         timeout: seconds to wait for a new checkpoint; None: for ever.
         timeout_fn: called when the time is up; the loop ends if it returns True and waits on if not. Default:
             it ends.
+        hooks: what else is to be done in each evaluation, see `Hook`.
+        prefer_ema: take moving averages where the checkpoint has some: True, False or `'auto'`, as for `slim.restore`.
         device: `'auto'`: CUDA if there is a device, else the CPU.
         session_era: refused, with what replaces it.
 
@@ -166,21 +199,31 @@ def evaluation_loop(
         3.0
     """
     refuse_session_era(evaluation_loop, master, session_era)
-    evaluation = Evaluation(eval_op, final_op, summary_op, variables_to_restore, device)
+    hooks = [*check_hooks("evaluation_loop", hooks), *default_hooks(num_evals, logdir, summary_op)]
+    evaluation = Evaluation(eval_op, final_op, variables_to_restore, device)
     result, evaluations = None, 0
-    for path in checkpoints_iterator(checkpoint_dir, eval_interval_secs, timeout, timeout_fn):
-        try:
-            evaluation.restore(Path(path))
-        except (OSError, CheckpointError) as error:
-            logger.warning("evaluation_loop: passing over %s: %s", path, error)
-            continue
-        if initial_op is not None:
-            initial_op()
-        result = evaluation.run(num_evals, logdir)
-        evaluations += 1
-        if evaluations == max_number_of_evaluations:
-            break
+    with closing(hooks):
+        for path in checkpoints_iterator(checkpoint_dir, eval_interval_secs, timeout, timeout_fn):
+            if not _restored(evaluation, Path(path), prefer_ema):
+                continue
+            if initial_op is not None:
+                initial_op()
+            result = evaluation.run(hooks)
+            evaluations += 1
+            if evaluations == max_number_of_evaluations:
+                break
     return result
+
+
+def _restored(evaluation: Evaluation, path: Path, prefer_ema: bool | str) -> bool:
+    """Whether all processes could restore a checkpoint, which may be removed before the last of them has read it."""
+    failed = 0
+    try:
+        evaluation.restore(path, prefer_ema)
+    except (OSError, CheckpointError) as error:
+        logger.warning("evaluation_loop: passing over %s: %s", path, error)
+        failed = 1
+    return not sum_over_processes(torch.tensor(failed, device=evaluation.device))
 
 
 def evaluate_repeatedly(
@@ -190,6 +233,7 @@ def evaluate_repeatedly(
     eval_ops: Any = None,
     final_ops: Any = None,
     eval_interval_secs: float = 60,
+    hooks: Iterable[Hook] | None = None,
     max_number_of_evaluations: int | None = None,
     timeout: float | None = None,
     timeout_fn: Callable[[], bool] | None = None,
@@ -204,10 +248,11 @@ def evaluate_repeatedly(
         eval_ops: its `eval_op`.
         final_ops: its `final_op`.
         eval_interval_secs: seconds.
+        hooks: such as `StopAfterNEvalsHook(num_evals)` and `SummaryAtEndHook(log_dir)`.
         max_number_of_evaluations: stop after so many; None: go on.
         timeout: seconds; None: for ever.
         timeout_fn: called when the time is up.
-        logdir: where TensorBoard events go, which a hook said in TF-Slim.
+        logdir: where events and JSON lines go; in TF-Slim a hook said where.
         options: further arguments of `evaluation_loop`, such as `num_evals`.
 
     Returns:
@@ -229,5 +274,6 @@ def evaluate_repeatedly(
         max_number_of_evaluations=max_number_of_evaluations,
         timeout=timeout,
         timeout_fn=timeout_fn,
+        hooks=hooks,
         **options,
     )

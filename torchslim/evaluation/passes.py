@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import nn
 from torch.utils._pytree import tree_map
 from torchmetrics import Metric
 
+from torchslim.evaluation.processes import sum_over_processes
 from torchslim.learning.device import place_batch, place_tensors, resolve_device
 
 logger = logging.getLogger(__name__)
@@ -30,7 +32,7 @@ def evaluate(
     """Runs a module once over data, in inference mode, and returns what metrics make of it.
 
     Every example counts exactly once, also those of a last, smaller batch. Where several processes run this,
-    each over its share of the data, the metrics add up.
+    each over its share of the data, the metrics add up; the shares may differ, and some may be empty.
 
     Args:
         module: it is put on `device`, and into `eval()` for the time of the call.
@@ -46,7 +48,7 @@ def evaluate(
         Name -> value, as Python numbers (and lists or dicts of them).
 
     Raises:
-        ValueError: if there is no batch, or `num_evals` is less than 1.
+        ValueError: if there is no batch (in any process), or `num_evals` is less than 1.
 
     Example:
         >>> import torch, torchslim as slim
@@ -57,6 +59,8 @@ def evaluate(
     """
     if num_evals is not None and num_evals < 1:
         raise ValueError(f"evaluate: `num_evals` must be at least 1, or None for all batches. Got {num_evals}.")
+    if isinstance(module, nn.parallel.DistributedDataParallel):
+        module = module.module  # it would wait for the others in every batch, and some may have one less
     step = step or _predictions_and_labels
     device = resolve_device(device)
     place_tensors(itertools.chain(module.parameters(), module.buffers()), device)
@@ -69,11 +73,13 @@ def evaluate(
             for name, metric in metrics.items():
                 metric.update(*(given[name] if isinstance(given, Mapping) else given))
             count += 1
-    if not count:
+    if not sum_over_processes(torch.tensor(count, device=device)):
         raise ValueError("evaluate: `batches` must have at least one batch. Got 0. Is the data set empty?")
     if num_evals is not None and count < num_evals:
         logger.info("evaluate: the data has %d batches, not %d: one pass, each example once.", count, num_evals)
-    return {name: to_python(metric.compute()) for name, metric in metrics.items()}
+    with warnings.catch_warnings():  # a process without a batch of its own has the metrics of the others
+        warnings.filterwarnings("ignore", message=".*was called before the ``update`` method")
+        return {name: to_python(metric.compute()) for name, metric in metrics.items()}
 
 
 def _predictions_and_labels(module: nn.Module, *batch: Any) -> tuple[Any, Any]:

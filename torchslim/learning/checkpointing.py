@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import torch
+from torch.utils._pytree import tree_map_only
 
 from torchslim.checkpoints import (
+    keep_checkpoint,
     latest_checkpoint,
     load_checkpoint,
     rng_state,
@@ -21,82 +24,149 @@ from torchslim.checkpoints import (
 )
 from torchslim.learning.feed import Feed
 from torchslim.learning.gradients import tensor_norms
+from torchslim.learning.processes import Agreement
 from torchslim.learning.train_op import TrainOp
 
 logger = logging.getLogger("torchslim")
 
+# The folder, inside of `logdir`, of the checkpoint with the best evaluation.
+BEST = "best"
+
 
 class Checkpoints:
-    """The checkpoints of one training.
+    """The checkpoints of one training. A context: leaving it waits until the last one is on the disk.
+
+    The loop waits for a copy in the host's memory only; a thread writes it. What keeps a checkpoint from being written
+    is raised at the next one, or at the end.
 
     Args:
         logdir: where they are; None: nowhere, then nothing is restored or saved.
         every_secs: seconds between two; 0 or None: only when the training ends.
-        max_to_keep: how many to keep.
-        writes: whether this process writes; of several, only the first does.
+        keep_last: how many to keep; None: all.
+        keep_every_n_hours: hours; of those that would be removed, keep one for each such stretch of time.
+        agreement: of several processes, only the first writes.
+
+    Attributes:
+        resumed_from: the checkpoint that the training goes on from, or None.
     """
 
     def __init__(
-        self, logdir: str | os.PathLike[str] | None, every_secs: float | None, max_to_keep: int | None, *, writes: bool
+        self,
+        logdir: str | os.PathLike[str] | None,
+        every_secs: float | None,
+        *,
+        keep_last: int | None,
+        keep_every_n_hours: float | None,
+        agreement: Agreement,
     ) -> None:
         self.logdir = None if logdir is None else Path(logdir)
-        self._every_secs = every_secs
-        self._max_to_keep = max_to_keep
-        self._writes = writes and logdir is not None
-        self._first = writes
+        self.resumed_from: str | None = None
+        self._every_secs = every_secs if logdir is not None else None
+        self._keep = {"max_to_keep": keep_last, "keep_checkpoint_every_n_hours": keep_every_n_hours}
+        self._agreement = agreement
         self._last_time = time.monotonic()
         self._last_step: int | None = None
         self._state: dict[str, Any] | None = None
-        if self.logdir is not None and writes:
+        self._writer = ThreadPoolExecutor(1, "checkpoints")
+        self._writing: Future[None] | None = None
+        if self.logdir is not None and agreement.rank == 0:
             self.logdir.mkdir(parents=True, exist_ok=True)
             if not os.access(self.logdir, os.W_OK):  # better now than at the first checkpoint
                 raise PermissionError(f"train: `logdir` must be a folder to write to. Got {str(logdir)!r}.")
 
+    def __enter__(self) -> Checkpoints:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            self.wait()
+        finally:
+            self._writer.shutdown()
+
     def restore_variables(self, train_op: TrainOp, init_fn: Callable[[], Any] | None) -> None:
         """Gives the variables the values of the newest checkpoint or, if there is none, what `init_fn` gives them."""
-        path = None if self.logdir is None else latest_checkpoint(self.logdir)
-        if path is None:
+        self.resumed_from = None if self.logdir is None else latest_checkpoint(self.logdir)
+        if self.resumed_from is None:
             if init_fn is not None:
                 init_fn()
             return
-        self._state = load_checkpoint(path, verify=False)
-        _assign(train_op, self._state["model"], path)
+        self._state = load_checkpoint(self.resumed_from, verify=False)
+        _assign(train_op, self._state["model"], self.resumed_from)
         ignored = "" if init_fn is None else "; init_fn was not run"
-        logger.info("resumed from %s at global step %d%s", path, self._state["global_step"], ignored)
+        logger.info("resumed from %s at global step %d%s", self.resumed_from, self._state["global_step"], ignored)
 
-    def restore_rest(self, train_op: TrainOp, feed: Feed) -> float:
-        """Restores optimizer, step, place in the data and random state; returns the last loss, or NaN."""
+    def restore_rest(self, train_op: TrainOp, feed: Feed) -> Mapping[str, Any]:
+        """Restores optimizer, step, place in the data and random state; returns what `save` got as `more`."""
         state, self._state = self._state, None
         if state is None:
-            return math.nan
+            return {}
         train_op.load_state_dict(state, state["global_step"])
         self._last_step = train_op.global_step
-        rng = state["rng"] if self._first else rng_state()  # processes must not draw the same dropout
-        feed.load_state_dict(state["data"])
-        set_rng_state(rng)
-        return state["loss"]
+        of_processes, rank = state["processes"], self._agreement.rank
+        if len(of_processes) != self._agreement.size:
+            logger.warning(
+                "%d processes go on with what %d have saved: the order of data and random numbers is another one",
+                self._agreement.size,
+                len(of_processes),
+            )
+        mine = of_processes[rank if rank < len(of_processes) else 0]
+        feed.load_state_dict(mine["data"])
+        if rank < len(of_processes):  # a process that was not there before must not draw what another draws
+            set_rng_state(mine["rng"])
+        return state["more"]
 
     def due(self) -> bool:
         """Whether it is time for the next one."""
-        return bool(self._writes and self._every_secs and time.monotonic() - self._last_time >= self._every_secs)
+        return bool(self._every_secs and time.monotonic() - self._last_time >= self._every_secs)
 
-    def save(self, train_op: TrainOp, feed: Feed, loss: float) -> None:
-        """Writes a checkpoint, unless this step has one.
+    def save(self, train_op: TrainOp, data: Mapping[str, Any], more: Mapping[str, Any]) -> None:
+        """Copies the state, and has it written, unless this step has been. All processes call it at the same step.
+
+        Args:
+            train_op: what is saved.
+            data: the place in the data, as `Feed.state_dict` gives it.
+            more: what comes back from `restore_rest`.
 
         Raises:
-            FloatingPointError: if a value is not finite; nothing is written then.
-            OSError: if it cannot be written; what was there before is untouched.
+            FloatingPointError: if a value of this checkpoint or the one before is not finite; it is not written then.
+            OSError: if the one before cannot be written; what was there before is untouched.
         """
         train_op.check_finite()
-        if not self._writes or self.logdir is None or train_op.global_step == self._last_step:
+        if self.logdir is None or train_op.global_step == self._last_step:
             return
-        state = {"model": train_op.tensors(), **train_op.state_dict(), "data": feed.state_dict(), "rng": rng_state()}
-        _require_finite(state, train_op.global_step)
-        path = save_checkpoint(
-            self.logdir, {**state, "loss": loss}, train_op.global_step, max_to_keep=self._max_to_keep
-        )
+        of_processes = self._agreement.gathered({"rng": rng_state(), "data": data})
+        if self._agreement.rank == 0:
+            self.wait()
+            state = {"model": train_op.tensors(), **train_op.state_dict(), "processes": of_processes, "more": more}
+            self._writing = self._writer.submit(self._write, self.logdir, _on_the_host(state), train_op.global_step)
         self._last_step, self._last_time = train_op.global_step, time.monotonic()
-        logger.info("saved %s", path)
+
+    def keep_best(self) -> None:
+        """Keeps the last checkpoint in the folder `best`, too, instead of the one there."""
+        if self.logdir is not None and self._agreement.rank == 0:
+            self.wait()
+            keep_checkpoint(self.logdir, self._last_step or 0, self.logdir / BEST)
+
+    def wait(self) -> None:
+        """Waits until the last checkpoint is on the disk.
+
+        Raises:
+            FloatingPointError, OSError: what kept it from that.
+        """
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()
+
+    def _write(self, logdir: Path, state: dict[str, Any], step: int) -> None:
+        _require_finite(state, step)
+        logger.info("saved %s", save_checkpoint(logdir, state, step, **self._keep))
+
+
+def _on_the_host(state: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy that the training does not touch."""
+    return tree_map_only(torch.Tensor, lambda tensor: tensor.detach().to("cpu", copy=True), dict(state))
 
 
 def _assign(train_op: TrainOp, saved: Mapping[str, torch.Tensor], path: str) -> None:

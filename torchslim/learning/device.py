@@ -132,9 +132,11 @@ def place_batch(batch: Sequence[Any], device: torch.device) -> tuple[Any, ...]:
     """A batch (tensors, structures of tensors, other things) on the device; nothing waits for the copy."""
 
     def placed(value: Any) -> Any:
-        return value.to(device, non_blocking=True) if isinstance(value, torch.Tensor) else value
+        # Asked first: `to` takes a microsecond even where there is nothing to do.
+        stays = not isinstance(value, torch.Tensor) or value.device == device
+        return value if stays else value.to(device, non_blocking=True)
 
-    return tuple(placed(v) if isinstance(v, torch.Tensor) else tree_map(placed, v) for v in batch)
+    return tuple([placed(v) if isinstance(v, torch.Tensor) else tree_map(placed, v) for v in batch])
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> contextlib.AbstractContextManager[Any]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import logging
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import torch
+from torch import distributed, nn
 
 from torchslim.summaries import Summary
 
@@ -14,6 +16,8 @@ logger = logging.getLogger(__name__)
 
 # A gradient (None where the loss does not depend on the variable) and the variable that it belongs to.
 Pair = tuple[torch.Tensor | None, Any]
+# Pairs in, pairs out; with `state_dict` and `load_state_dict` if it remembers something, and `summaries` to tell it.
+GradientTransform = Callable[[list[Pair]], Sequence[Pair]]
 
 
 def multiply_gradients(
@@ -83,6 +87,53 @@ def clip_gradient_norms(gradients_to_variables: Sequence[Pair], max_norm: float)
     gradients = [gradient for gradient, _ in gradients_to_variables if gradient is not None]
     clipped = iter(torch._foreach_mul(gradients, clip_factors(gradients, max_norm)) if gradients else ())
     return [(None if g is None else next(clipped), variable) for g, variable in gradients_to_variables]
+
+
+def clip_gradient_norms_fn(max_norm: float) -> GradientTransform:
+    """`clip_gradient_norms` as a `transform_grads_fn`.
+
+    Args:
+        max_norm: the L2 norm that no gradient exceeds afterwards.
+
+    Raises:
+        ValueError: if `max_norm` is not positive.
+
+    Example:
+        >>> clip = slim.training.clip_gradient_norms_fn(1.0)
+        >>> clip([(torch.tensor([3.0, 4.0]), 'weights')])
+        [(tensor([0.6000, 0.8000]), 'weights')]
+    """
+    clip_gradient_norms([], max_norm)
+    return functools.partial(clip_gradient_norms, max_norm=max_norm)
+
+
+def scale_gradients(grads_and_vars: Sequence[Pair], factor: torch.Tensor) -> list[Pair]:
+    """Multiplies all gradients by a scalar on their device."""
+    gradients = [gradient for gradient, _ in grads_and_vars if gradient is not None]
+    scaled = iter(torch._foreach_mul(gradients, factor) if gradients else ())
+    return [(None if g is None else next(scaled), variable) for g, variable in grads_and_vars]
+
+
+def global_norm(grads_and_vars: Sequence[Pair]) -> torch.Tensor:
+    """The L2 norm of all gradients together, as one vector; 0 if there are none."""
+    gradients = [gradient for gradient, _ in grads_and_vars if gradient is not None]
+    return torch.linalg.vector_norm(tensor_norms(gradients)) if gradients else torch.zeros(())
+
+
+def add_gradient_noise(grads_and_vars: Sequence[Pair], scale: float) -> list[Pair]:
+    """Adds normal noise of the standard deviation `scale` to gradients, cut off at twice that, as in TensorFlow.
+
+    Processes that train together add the noise of the first one, lest their weights drift apart.
+    """
+    noisy: list[Pair] = []
+    for gradient, variable in grads_and_vars:
+        if gradient is not None:
+            noise = nn.init.trunc_normal_(torch.empty_like(gradient), std=scale, a=-2 * scale, b=2 * scale)
+            if distributed.is_available() and distributed.is_initialized():
+                distributed.broadcast(noise, 0)
+            gradient = gradient + noise
+        noisy.append((gradient, variable))
+    return noisy
 
 
 def clip_factors(gradients: Sequence[torch.Tensor], max_norm: float) -> list[torch.Tensor]:

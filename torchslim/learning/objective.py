@@ -23,7 +23,10 @@ class Objective(nn.Module):
         l2: pairs of a variable and the scale of its L2 term; the value of the term is `scale * sum(w ** 2) / 2`.
         graph: the graph of the loss; None if the loss is a Python function.
         inputs: the placeholders that a batch fills, in order.
+        terms: name -> value of the last forward pass, where the loss is a sum of several.
     """
+
+    terms: dict[str, torch.Tensor]
 
     def __init__(
         self,
@@ -38,6 +41,7 @@ class Objective(nn.Module):
         self.l2 = list(l2)
         self.graph = graph
         self.inputs = tuple(inputs)
+        self.terms = {}
 
     def variables(self) -> list[Variable]:
         """All variables that training knows: those of the graph, or of the user's module."""
@@ -47,9 +51,13 @@ class Objective(nn.Module):
 class SymbolObjective(Objective):
     """A total loss that is a Symbol."""
 
+    labels: list[str]
+
     def forward(self, *batch: Any) -> torch.Tensor:
         """The sum of the terms that are left to autograd."""
         terms, _ = self.module(*batch)
+        if len(terms) > 1:
+            self.terms = {label: term.detach() for label, term in zip(self.labels, terms, strict=True)}
         return add_n(*terms)
 
 
@@ -101,7 +109,9 @@ def objective_of_symbol(
         node.target: Symbol(node, total_loss.tracer) for node in graph.fx_graph.nodes if node.op == "placeholder"
     }
     inputs = [by_name[name] for name in module.inputs]
-    return SymbolObjective(module, [l2[node] for node in terms if node in l2], graph=graph, inputs=inputs)
+    objective = SymbolObjective(module, [l2[node] for node in terms if node in l2], graph=graph, inputs=inputs)
+    objective.labels = [f"loss term {symbol.node.name!r}" for symbol in rest]
+    return objective
 
 
 def objective_of_function(
@@ -159,5 +169,5 @@ def _warn_of_missing(names: Sequence[str]) -> None:
         f"create_train_op: the regularizers of {len(names)} variables are not in the loss that is trained: "
         f"{', '.join(names)}. Use `slim.losses.get_total_loss()`, or say `add_regularization_losses=` "
         "True (to add them) or False (to train without them).",
-        stacklevel=4,
+        stacklevel=5,
     )

@@ -4,15 +4,85 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import torch
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+
+from torchslim.optimizers import FormulaOptimizer, Schedule, set_learning_rate
 
 logger = logging.getLogger("torchslim")
 
-# Takes the parameters to train, e.g. `functools.partial(torch.optim.SGD, lr=0.01)`.
+# Takes the parameters to train, e.g. `slim.optimizers.Momentum(0.01, momentum=0.9)`.
 OptimizerFactory = Callable[..., torch.optim.Optimizer]
+# A learning rate by global step, or what makes a scheduler of an optimizer.
+Scheduler = Schedule | Callable[[torch.optim.Optimizer], LRScheduler]
+# What schedulers of PyTorch change in an optimizer's groups.
+SCHEDULED = ("lr", "momentum", "betas")
+
+
+class LearningRate:
+    """Sets the learning rate of an optimizer for each step.
+
+    Args:
+        optimizer: the optimizer; if it has a schedule, that is taken over and asked with the global step.
+        scheduler: a schedule, or what makes a scheduler of PyTorch; None: the optimizer's own.
+
+    Attributes:
+        changes: the entries of the optimizer's groups that it changes.
+
+    Raises:
+        TypeError: if `scheduler` is of another kind.
+        ValueError: if there are two schedules.
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer, scheduler: Scheduler | None) -> None:
+        self._optimizer = optimizer
+        self._schedule: Callable[[int], float] | None = None
+        self._scheduler: LRScheduler | None = None
+        if isinstance(optimizer, FormulaOptimizer):
+            self._schedule, optimizer.schedule = optimizer.schedule, None
+        if scheduler is not None and self._schedule is not None:
+            raise ValueError(
+                "create_train_op: the learning rate must come from `scheduler` or from the optimizer's schedule, not "
+                f"from both. Got {scheduler!r} and {self._schedule!r}."
+            )
+        if isinstance(scheduler, Schedule):
+            self._schedule = scheduler
+        elif scheduler is not None:
+            self._scheduler = scheduler(optimizer) if callable(scheduler) else None
+            if not isinstance(self._scheduler, LRScheduler) or isinstance(self._scheduler, ReduceLROnPlateau):
+                raise TypeError(
+                    "create_train_op: `scheduler` must be a schedule (`slim.optimizers.exponential_decay(...)`), or "
+                    "make a scheduler that needs no metric from an optimizer "
+                    f"(`functools.partial(torch.optim.lr_scheduler.StepLR, step_size=30)`). Got {scheduler!r}."
+                )
+        self.changes = () if self._schedule is None and self._scheduler is None else SCHEDULED
+
+    def before_update(self, global_step: int) -> None:
+        """To be called before the update that follows `global_step` others."""
+        if self._schedule is not None:
+            set_learning_rate(self._optimizer, self._schedule(global_step))
+
+    def after_update(self) -> None:
+        """To be called after it."""
+        if self._scheduler is not None:
+            self._scheduler.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps; a schedule needs nothing but the step."""
+        return {} if self._scheduler is None else self._scheduler.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on from what `state_dict` gave."""
+        if self._scheduler is not None and state:
+            self._scheduler.load_state_dict(dict(state))
+
+
+def optimizer_type(optimizer: torch.optim.Optimizer) -> str:
+    """What a checkpoint says of whose state it has."""
+    return type(optimizer.formula if isinstance(optimizer, FormulaOptimizer) else optimizer).__name__
 
 
 def make_optimizer(
@@ -33,7 +103,8 @@ def make_optimizer(
     if not isinstance(made, torch.optim.Optimizer):
         raise TypeError(
             "create_train_op: `optimizer` must be a torch.optim.Optimizer, or make one from parameters "
-            f"(`functools.partial(torch.optim.SGD, lr=0.01)`). Got {made!r}."
+            "(`slim.optimizers.Momentum(0.01, momentum=0.9)`, `functools.partial(torch.optim.SGD, lr=0.01)`). "
+            f"Got {made!r}."
         )
     held = {id(parameter) for group in made.param_groups for parameter in group["params"]}
     strangers = [name for name, tensor in zip(names, tensors, strict=True) if id(tensor) not in held]
@@ -46,18 +117,19 @@ def make_optimizer(
     return made
 
 
-def load_state(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
+def load_state(optimizer: torch.optim.Optimizer, state: Mapping[str, Any], scheduled: Collection[str] = ()) -> None:
     """Gives the optimizer a saved state; how it computes (`fused`, `foreach`) stays as it was made here.
 
     As PyTorch has it, learning rate and the like are part of the state; where they differ from those that the
-    optimizer was made with, a warning is logged.
+    optimizer was made with, a warning is logged, but for those that are `scheduled`.
     """
     made = [dict(group) for group in optimizer.param_groups]
     optimizer.load_state_dict(dict(state))
     align_state(optimizer)
     for group, before in zip(optimizer.param_groups, made, strict=True):
         group.update({name: before[name] for name in ("fused", "foreach") if name in before})
-        changed = [name for name in optimizer.defaults if not _equal(group.get(name), before.get(name))]
+        fixed = [name for name in optimizer.defaults if name not in scheduled]
+        changed = [name for name in fixed if not _equal(group.get(name), before.get(name))]
         if changed:
             logger.warning(
                 "the optimizer goes on with %s from the checkpoint, not with %s; for others, train in a new logdir",

@@ -1,4 +1,4 @@
-"""What `train` tells: progress on the console, and events for TensorBoard."""
+"""What `train` tells: progress on the console, events for TensorBoard, traces of the profiler."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import contextlib
 import logging
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.utils._pytree import tree_leaves_with_path
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
@@ -33,6 +34,7 @@ class Reporter:
         number_of_steps: the global step at the end, for the bar.
         log_every_n_steps: 0 or None: no lines.
         save_summaries_secs: seconds between two collections of summaries; 0 or None: none.
+        trace_every_n_steps: steps between two that are profiled; 0 or None: none.
         speaks: whether this process reports; of several, only the first does.
     """
 
@@ -44,6 +46,7 @@ class Reporter:
         number_of_steps: int | None,
         log_every_n_steps: int | None,
         save_summaries_secs: float | None,
+        trace_every_n_steps: int | None,
         speaks: bool,
     ) -> None:
         self._train_op = train_op
@@ -51,6 +54,7 @@ class Reporter:
         self._summaries_secs = save_summaries_secs if speaks and logdir is not None else None
         self._last_summaries: float | None = None
         self._logdir = logdir if speaks else None
+        self._trace_every = trace_every_n_steps if self._logdir is not None else None
         self._opened: SummaryWriter | None = None
         self._bar = tqdm(
             total=number_of_steps,
@@ -58,7 +62,8 @@ class Reporter:
             unit="step",
             disable=not (speaks and log_every_n_steps and sys.stderr.isatty()),
         )
-        self._since = time.monotonic(), train_op.global_step
+        self._since = time.perf_counter(), train_op.global_step
+        self._waited = 0.0
 
     def __enter__(self) -> Reporter:
         return self
@@ -77,6 +82,50 @@ class Reporter:
 
             self._opened = SummaryWriter(str(self._logdir))
         return self._opened
+
+    def begin(self, batch: Sequence[Any], processes: int, resumed_from: str | None) -> None:
+        """Tells what is trained, on what, from where on."""
+        examples = next((part.shape[0] for part in batch if isinstance(part, torch.Tensor) and part.ndim), 1)
+        batches = self._train_op.accumulate_steps
+        logger.info(
+            "training %r; %d examples a step = %d x %d process%s x %d batch%s; %s",
+            self._train_op,
+            examples * processes * batches,
+            examples,
+            processes,
+            "es" * (processes > 1),
+            batches,
+            "es" * (batches > 1),
+            "from the start" if resumed_from is None else f"on from {resumed_from}",
+        )
+
+    def fetched(self, feed: Iterator[tuple[Any, ...]]) -> tuple[Any, ...]:
+        """The next batch; how long it takes to come is part of the next line."""
+        start = time.perf_counter()
+        batch = next(feed)
+        self._waited += time.perf_counter() - start
+        return batch
+
+    def traced(self, step: int) -> contextlib.AbstractContextManager[Any]:
+        """What a step runs in: the profiler, if it is one to be traced."""
+        if not self._trace_every or step % self._trace_every:
+            return contextlib.nullcontext()
+        return torch.profiler.profile(on_trace_ready=self._write_trace, acc_events=True)
+
+    def _write_trace(self, profiler: torch.profiler.profile) -> None:
+        assert self._logdir is not None
+        folder = self._logdir / "traces"
+        folder.mkdir(exist_ok=True)
+        path = folder / f"step-{self._train_op.global_step}.json.gz"
+        profiler.export_chrome_trace(str(path))
+        logger.info("traced global step %d: open %s in ui.perfetto.dev", self._train_op.global_step, path)
+
+    def evaluated(self, step: int, values: Mapping[str, Any]) -> None:
+        """Writes the metrics of an evaluation: numbers, and lists and dicts of them."""
+        for path, number in tree_leaves_with_path(dict(values)) if self._logdir is not None else ():
+            self._writer.add_scalar(
+                "/".join(str(getattr(part, "key", getattr(part, "idx", part))) for part in path), number, step
+            )
 
     def wants(self, step: int) -> bool:
         """Whether the loss of this step will be looked at; asked before the step is taken."""
@@ -101,17 +150,20 @@ class Reporter:
         return self._last_summaries is None or time.monotonic() - self._last_summaries >= self._summaries_secs
 
     def _tell(self, step: int, loss: float) -> None:
-        now = time.monotonic()
+        now = time.perf_counter()
         (then, step_then), self._since = self._since, (now, step)
         seconds = (now - then) / max(step - step_then, 1)
+        waited, self._waited = self._waited / max(now - then, 1e-9), 0.0
         if self._bar.disable:
-            logger.info("global step %d: loss = %.4f (%.3f sec/step)", step, loss, seconds)
+            line = "global step %d: loss = %.4f (%.3f sec/step, %.0f %% of it waiting for data)"
+            logger.info(line, step, loss, seconds, 100 * waited)
         else:
-            self._bar.set_postfix(loss=f"{loss:.4f}")
+            self._bar.set_postfix(loss=f"{loss:.4f}", waiting=f"{waited:.0%}")
         if self._logdir is not None:
             self._writer.add_scalar("loss", loss, step)
             self._writer.add_scalar("learning_rate", float(self._train_op.optimizer.param_groups[0]["lr"]), step)
             self._writer.add_scalar("steps_per_second", 1 / max(seconds, 1e-9), step)
+            self._writer.add_scalar("waiting_for_data", waited, step)
 
     def _write_summaries(self, step: int, batch: Sequence[Any]) -> None:
         for summary in self._train_op.gradient_summaries():

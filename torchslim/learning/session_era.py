@@ -30,10 +30,11 @@ TRAIN = {
     "ready_op": _INIT,
     "summary_op": "`slim.summaries.add_scalar_summary` and its siblings; what they collect is written",
     "summary_writer": "`logdir=`, where the events go",
-    "saver": "`max_to_keep=`; `slim.restore` reads the checkpoints",
+    "saver": "`keep_last=`, `keep_every_n_hours=`, `keep_best=`; `slim.restore` reads the checkpoints",
+    "max_to_keep": "`keep_last=`",
+    "keep_checkpoint_every_n_hours": "`keep_every_n_hours=`",
     "session_config": "`device=`, `precision=`, `channels_last=`, `compile=`",
     "session_wrapper": "Python's own debugger: each step is ordinary Python",
-    "trace_every_n_steps": "`torch.profiler.profile` around `train`, or in a `train_step_fn`",
     "ignore_live_threads": "nothing: there are no queue runners",
 }
 

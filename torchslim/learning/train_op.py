@@ -1,40 +1,53 @@
-"""The training step: forward, backward, L2, multipliers, clipping, update."""
+"""The training step: forward, backward, what is done to the gradients, update."""
 
 from __future__ import annotations
 
 import contextlib
-import math
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import torch
 from torch import distributed, nn
 
 from torchslim.graph import Variable
-from torchslim.learning.device import autocast, place_batch, place_tensors
-from torchslim.learning.gradients import add_gradients_summaries, clip_factors
+from torchslim.learning.device import autocast, place_batch, place_tensors, process
+from torchslim.learning.gradient_steps import GradientSteps
+from torchslim.learning.gradients import GradientTransform, Pair
+from torchslim.learning.numerics import NumericsCheck
 from torchslim.learning.objective import Objective
-from torchslim.learning.optimizer import OptimizerFactory, align_state, load_state, make_optimizer
+from torchslim.learning.optimizer import (
+    LearningRate,
+    OptimizerFactory,
+    Scheduler,
+    align_state,
+    load_state,
+    make_optimizer,
+    optimizer_type,
+)
 from torchslim.learning.trained import tensor_of
 from torchslim.losses import add_n
+from torchslim.optimizers import ExponentialMovingAverage
 from torchslim.regularizers import l2_loss
 from torchslim.summaries import Summary
 
-_NEVER: Final = torch.iinfo(torch.int64).max
+_NOTHING: Final = contextlib.nullcontext()
 
 
 class TrainOp:
     """One training step as a function of a batch: what `create_train_op` makes and `train` drives.
 
     Calling it takes one step and returns the loss before that step: a detached scalar on the device, with the L2 terms
-    if the loss has any.
+    if the loss has any. With `accumulate_steps`, as many calls make one step, and the last of them returns the mean.
 
     Attributes:
         objective: what is differentiated.
         trained: the variables that a step changes.
+        frozen: the layers whose statistics stand still.
+        accumulate_steps: how many batches a step takes.
+        accumulated: how many batches were taken of the step that is under way.
         global_step: how many steps have been taken.
         optimizer: the optimizer, from `prepare` on.
+        ema: the moving averages by `state_dict` key, from `prepare` on, if they were asked for.
         device: where it runs, from `prepare` on.
 
     Example:
@@ -48,7 +61,9 @@ class TrainOp:
     """
 
     optimizer: torch.optim.Optimizer
+    ema: ExponentialMovingAverage | None
     device: torch.device
+    _sum: torch.Tensor  # of the losses of the step that is under way
 
     def __init__(
         self,
@@ -59,28 +74,37 @@ class TrainOp:
         step_variable: Variable | None = None,
         factors: Mapping[int, float | torch.Tensor] | None = None,
         clip_gradient_norm: float = 0,
-        summarize_gradients: bool = False,
+        transforms: Sequence[GradientTransform] = (),
+        summarize: Callable[[Sequence[Pair]], list[Summary]] | None = None,
         check_numerics: bool = True,
+        scheduler: Scheduler | None = None,
+        frozen: Sequence[nn.Module] = (),
+        accumulate_steps: int = 1,
+        ema_decay: float | None = None,
+        ema_num_updates: bool = False,
+        increment_global_step: bool = True,
     ) -> None:
         self.objective = objective
         self.trained = list(trained)
+        self.frozen = list(frozen)
+        self.accumulate_steps = accumulate_steps
+        self.accumulated = 0
         self.global_step = 0
         self._prepared = False
         self._make_optimizer = optimizer
         self._step_variable = step_variable
-        self._factors = dict(factors or {})
-        self._clip_gradient_norm = clip_gradient_norm
-        self._summarize_gradients = summarize_gradients
+        self._summarize = summarize
         self._check_numerics = check_numerics
+        self._scheduler = scheduler
+        self._ema_decay = ema_decay
+        self._ema_num_updates = ema_num_updates
+        self._increment_global_step = increment_global_step
         # Tensors keep their identity when they get memory and when they move, so they can be collected now.
         self._parameters = [tensor_of(variable) for variable in trained]
         own = {id(parameter) for parameter in self._parameters}
-        self._frozen = [p for p in objective.parameters() if p.requires_grad and id(p) not in own]
+        self._others = [p for p in objective.parameters() if p.requires_grad and id(p) not in own]
         self._l2 = [(tensor_of(variable), scale) for variable, scale in objective.l2]
-        self._trained_l2: dict[float, list[torch.Tensor]] = defaultdict(list)
-        for tensor, scale in self._l2:
-            if id(tensor) in own:
-                self._trained_l2[scale].append(tensor)
+        self._gradient_steps = GradientSteps(trained, self._l2, factors or {}, clip_gradient_norm, transforms)
 
     # Getting ready
 
@@ -102,31 +126,65 @@ class TrainOp:
         """
         self.device = device or next((p.device for p in self._parameters if not p.is_meta), torch.device("cpu"))
         if self.device.type != "meta":
-            variables = self.objective.variables()
-            for variable in variables:
-                if variable.is_meta:
-                    variable.initialize(self.device)
-            tensors = [*map(tensor_of, variables), *self.objective.parameters(), *self.objective.buffers()]
-            # Kernels that cover their image are matrices: optimizers are slower on them in channels-last memory.
-            matrices = {id(tensor_of(v)) for v in variables if getattr(v.module, "covers_image", False)}
-            place_tensors([t for t in tensors if id(t) in matrices], self.device)
-            place_tensors([t for t in tensors if id(t) not in matrices], self.device, channels_last)
+            self._place(channels_last)
         module = self.objective.module
         if self.objective.graph is not None or not module.training:  # what a user freezes inside a module stays so
             module.train()
+        for layer in self.frozen:
+            layer.eval()
+        names = [variable.op.name for variable in self.trained]
         if not self._prepared:
-            names = [variable.op.name for variable in self.trained]
             self.optimizer = make_optimizer(self._make_optimizer, names, self._parameters, self.device)
+            self._learning_rate = LearningRate(self.optimizer, self._scheduler)
             with self._others_frozen():
                 self._forward = _distributed(self.objective, self.device)
+            self.ema = self._make_ema()  # now that the processes agree on where to start
             if self._step_variable is not None and self.device.type != "meta":
                 self.global_step = int(self._step_variable.tensor)
         align_state(self.optimizer)
-        self._dtype = dtype
+        if self.ema is not None:
+            place_tensors(self.ema.averages.values(), self.device)
+        self._dtype, self._channels_last = dtype, channels_last
         self._scaler = torch.amp.GradScaler(self.device.type) if dtype == torch.float16 else None
-        self._first_bad_step = torch.full((), _NEVER, device=self.device)
+        # With a scaler infinite gradients are part of the game: it leaves such steps out.
+        checked = [] if self._scaler is not None else names
+        inputs = [symbol.node.name for symbol in self.objective.inputs]
+        self._numerics = NumericsCheck(checked, self.device, inputs) if self._check_numerics else None
         self._compute_loss = torch.compile(self._forward) if compile else self._forward
         self._prepared = True
+
+    def _place(self, channels_last: bool) -> None:
+        variables = self.objective.variables()
+        for variable in variables:
+            if variable.is_meta:
+                variable.initialize(self.device)
+        tensors = [*map(tensor_of, variables), *self.objective.parameters(), *self.objective.buffers()]
+        # Kernels that cover their image are matrices: optimizers are slower on them in channels-last memory.
+        matrices = {id(tensor_of(v)) for v in variables if getattr(v.module, "covers_image", False)}
+        place_tensors([t for t in tensors if id(t) in matrices], self.device)
+        place_tensors([t for t in tensors if id(t) not in matrices], self.device, channels_last)
+
+    def _make_ema(self) -> ExponentialMovingAverage | None:
+        """Averages of the trained variables, and of statistics, which move with them."""
+        if self._ema_decay is None:
+            return None
+        own = {id(parameter) for parameter in self._parameters}
+        known = [(v, tensor_of(v)) for v in self.objective.variables() if v.kind == "model"]
+        followed = {v.key: t for v, t in known if id(t) in own or (t.is_floating_point() and not v.trainable)}
+        return ExponentialMovingAverage(followed, self._ema_decay)
+
+    def __repr__(self) -> str:
+        known = [variable for variable in self.objective.variables() if variable.trainable]
+        count = sum(parameter.numel() for parameter in self._parameters)
+        parts = [f"{len(self.trained)} of {len(known)} variables ({count:,} numbers)"]
+        if self.frozen:
+            parts.append(f"the statistics of {len(self.frozen)} layers stand still")
+        if self._prepared:
+            layout = ", channels last" * self._channels_last
+            parts.append(f"on {self.device} in {str(self._dtype).removeprefix('torch.')}{layout}")
+        return ", ".join(parts)
+
+    # What is saved
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """What a checkpoint keeps of the model: `state_dict` key -> tensor."""
@@ -135,11 +193,15 @@ class TrainOp:
         return {v.key: tensor_of(v).detach() for v in self.objective.variables() if v.kind != "local"}
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps beside the model: the optimizer and the gradient scaler, as PyTorch gives them."""
+        """What a checkpoint keeps beside the model: the optimizer, and whatever else remembers something."""
+        transforms = self._gradient_steps.transforms
         return {
             "trained": [variable.op.name for variable in self.trained],
-            "optimizer_type": type(self.optimizer).__name__,
+            "optimizer_type": optimizer_type(self.optimizer),
             "optimizer": self.optimizer.state_dict(),
+            "learning_rate": self._learning_rate.state_dict(),
+            "transforms": [t.state_dict() if hasattr(t, "state_dict") else {} for t in transforms],
+            "ema": {} if self.ema is None else self.ema.state_dict(),
             "scaler": {} if self._scaler is None else self._scaler.state_dict(),
         }
 
@@ -157,7 +219,13 @@ class TrainOp:
                     f"Got {present['optimizer_type']} over {present['trained']}. Train in another `logdir`, and take "
                     "the variables over with `init_fn=slim.assign_from_checkpoint_fn(...)`."
                 )
-        load_state(self.optimizer, state["optimizer"])
+        load_state(self.optimizer, state["optimizer"], self._learning_rate.changes)
+        self._learning_rate.load_state_dict(state["learning_rate"])
+        for transform, remembered in zip(self._gradient_steps.transforms, state["transforms"], strict=False):
+            if remembered and hasattr(transform, "load_state_dict"):
+                transform.load_state_dict(remembered)
+        if self.ema is not None and state["ema"]:  # averages that are new begin with the variables
+            self.ema.load_state_dict(state["ema"])
         if self._scaler is not None and state["scaler"]:
             self._scaler.load_state_dict(dict(state["scaler"]))
         self.global_step = global_step
@@ -188,18 +256,25 @@ class TrainOp:
         Returns:
             The loss without its L2 terms, detached; `l2_value` before the step is the rest.
         """
-        for parameter in self._parameters:
-            parameter.grad = None
-        with self._others_frozen():
+        if self.accumulated == 0:
+            for parameter in self._parameters:
+                parameter.grad = None
+        is_last = self.accumulated + 1 == self.accumulate_steps
+        with self._others_frozen(), self._gradients_averaged(is_last):
             with autocast(self.device, self._dtype):
                 loss = self._compute_loss(*batch)
-            if self._check_numerics:
-                self._check(loss)
-            (loss if self._scaler is None else self._scaler.scale(loss)).backward()
+            self._backward(loss)
+        loss = loss.detach()
+        if self.accumulate_steps > 1:
+            self._sum = loss if self.accumulated == 0 else self._sum + loss
+            if not is_last:
+                self.accumulated += 1
+                return loss
+            loss = self._sum / self.accumulate_steps
+        self.accumulated = 0  # whatever happens now, the next call begins a new step
         with torch.no_grad():
-            self._finish_gradients()
-        self._update()
-        return loss.detach()
+            self._finish(loss, batch)
+        return loss
 
     @torch.no_grad()
     def l2_value(self) -> torch.Tensor | float:
@@ -209,72 +284,83 @@ class TrainOp:
         return add_n(*(l2_loss(weights, scale) for weights, scale in self._l2))
 
     def check_finite(self) -> None:
-        """Raises if a loss since the last call was not finite. It waits for the device.
+        """Raises if a step has not been finite. On the CPU such a step raises itself; elsewhere this waits.
 
         Raises:
-            FloatingPointError: it names the first such step.
+            FloatingPointError: it names the first such step, and what was not finite.
         """
-        if self.device.type in ("cpu", "meta"):
-            return
-        step = int(self._first_bad_step)
-        if step != _NEVER:
-            raise FloatingPointError(_not_finite("not finite", step, "The variables have been updated since"))
+        if self._prepared and self._numerics is not None:
+            self._numerics.raise_if_bad()
 
     def gradient_summaries(self) -> list[Summary]:
         """Summaries of the last step's gradients, if `create_train_op` was asked for them."""
-        if not self._summarize_gradients:
-            return []
-        return add_gradients_summaries([(tensor_of(variable).grad, variable) for variable in self.trained])
-
-    # Parts of a step
+        summaries = [] if self._summarize is None else self._summarize(self._gradient_steps.pairs())
+        return summaries + [
+            s for t in self._gradient_steps.transforms if hasattr(t, "summaries") for s in t.summaries()
+        ]
 
     @contextlib.contextmanager
-    def _others_frozen(self) -> Iterator[None]:
-        for parameter in self._frozen:
-            parameter.requires_grad_(False)
+    def averaged(self) -> Iterator[None]:
+        """Has the moving averages take the place of their variables, if there are any."""
+        pairs = self.ema.pairs() if self.ema is not None else []
+        values = [tensor.data for tensor, _ in pairs]
+        for tensor, average in pairs:
+            tensor.data = average
         try:
             yield
         finally:
-            for parameter in self._frozen:
-                parameter.requires_grad_(True)
+            for (tensor, _), value in zip(pairs, values, strict=True):
+                tensor.data = value
 
-    def _check(self, loss: torch.Tensor) -> None:
-        if self.device.type == "cpu":  # reading costs nothing here, so it is before the update, as in TensorFlow
-            if not math.isfinite(value := loss.item()):
-                raise FloatingPointError(_not_finite(value, self.global_step, "The variables are as before that step"))
+    # Parts of a step
+
+    def _others_frozen(self) -> contextlib.AbstractContextManager[None]:
+        return _frozen(self._others) if self._others else _NOTHING
+
+    def _gradients_averaged(self, is_last: bool) -> contextlib.AbstractContextManager[None]:
+        """Several processes average their gradients once a step, when the last batch is in."""
+        return _NOTHING if is_last or self._forward is self.objective else self._forward.no_sync()
+
+    def _backward(self, loss: torch.Tensor) -> None:
+        scaled = loss if self._scaler is None else self._scaler.scale(loss)
+        share = 1 / self.accumulate_steps
+        if self._numerics is not None and process()[1] > 1:
+            # All processes must come to the same verdict, and what they have in common are the gradients.
+            scaled.backward(torch.where(loss.detach().isfinite(), share, torch.nan).to(scaled.dtype))
         else:
-            finite = loss.detach().isfinite().logical_or(self._first_bad_step != _NEVER)
-            self._first_bad_step = torch.where(finite, self._first_bad_step, self.global_step)
+            scaled.backward(None if share == 1 else torch.full_like(scaled, share))
 
-    def _finish_gradients(self) -> None:
-        """What TensorFlow's gradient is, and what is done to it, in TF-Slim's order."""
+    def _finish(self, loss: torch.Tensor, batch: Sequence[Any]) -> None:
+        """From the gradients to the next step."""
         if self._scaler is not None:
             self._scaler.unscale_(self.optimizer)
-        for scale, weights in self._trained_l2.items():
-            for weight in weights:
-                if weight.grad is None:
-                    weight.grad = torch.zeros_like(weight)
-            torch._foreach_add_(_gradients(weights), weights, alpha=scale)
-        for position, factor in self._factors.items():
-            if (gradient := self._parameters[position].grad) is not None:
-                gradient.mul_(factor)
-        if self._clip_gradient_norm > 0:
-            gradients = _gradients(self._parameters)
-            torch._foreach_mul_(gradients, clip_factors(gradients, self._clip_gradient_norm))
-
-    def _update(self) -> None:
+        self._gradient_steps()
+        if self._numerics is not None:
+            gradients = [] if self._scaler is not None else [parameter.grad for parameter in self._parameters]
+            self._numerics.look(self.global_step, {"the loss": loss, **self.objective.terms}, gradients, batch)
+        self._learning_rate.before_update(self.global_step)
         if self._scaler is None:
             self.optimizer.step()
         else:
             self._scaler.step(self.optimizer)
             self._scaler.update()
+        self._learning_rate.after_update()
         self.global_step += 1
-        if self._step_variable is not None:
+        if self._step_variable is not None and self._increment_global_step:
             tensor_of(self._step_variable).add_(1)
+        if self.ema is not None:
+            self.ema.apply(self.global_step if self._ema_num_updates else None)
 
 
-def _gradients(tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-    return [tensor.grad for tensor in tensors if tensor.grad is not None]
+@contextlib.contextmanager
+def _frozen(parameters: Sequence[torch.Tensor]) -> Iterator[None]:
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in parameters:
+            parameter.requires_grad_(True)
 
 
 def _distributed(objective: Objective, device: torch.device) -> nn.Module:
@@ -282,10 +368,3 @@ def _distributed(objective: Objective, device: torch.device) -> nn.Module:
     if not (distributed.is_available() and distributed.is_initialized()):
         return objective
     return nn.parallel.DistributedDataParallel(objective, device_ids=[device] if device.type == "cuda" else None)
-
-
-def _not_finite(value: object, step: int, variables: str) -> str:
-    return (
-        f"check_numerics: the loss is {value} at step {step}. {variables}; checkpoints are not written with such "
-        "values. Lower the learning rate, set `clip_gradient_norm`, or look for bad values in the batch."
-    )

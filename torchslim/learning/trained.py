@@ -6,9 +6,10 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import torch
+from torch import nn
 
 from torchslim.graph import Variable
-from torchslim.variables import did_you_mean
+from torchslim.variables import did_you_mean, select_variables
 
 
 def select_trained(
@@ -36,6 +37,29 @@ def select_trained(
             f"the loss depends on {[variable.op.name for variable in variables]}."
         )
     return trained
+
+
+def trainable_in(variables: Sequence[Variable], scopes: str | Sequence[str]) -> list[Variable]:
+    """The trainable variables in some scopes (patterns as in `slim.restore(include=)`).
+
+    Raises:
+        ValueError: if a pattern finds nothing.
+    """
+    inside = _names_in(variables, scopes)
+    return [variable for variable in variables if variable.trainable and variable.op.name in inside]
+
+
+def statistics_outside(variables: Sequence[Variable], scopes: str | Sequence[str]) -> list[nn.Module]:
+    """The layers with running statistics (batch normalisation) that have no variable in the scopes."""
+    inside = _names_in(variables, scopes)
+    owners = {id(v.module): v.module for v in variables if isinstance(v.module, nn.modules.batchnorm._NormBase)}
+    reached = {id(variable.module) for variable in variables if variable.op.name in inside}
+    return [module for key, module in owners.items() if key not in reached]
+
+
+def _names_in(variables: Sequence[Variable], scopes: str | Sequence[str]) -> set[str]:
+    groups = select_variables(variables, scopes, argument="trainable_scopes").values()
+    return {variable.op.name for group in groups for variable in group}
 
 
 def gradient_factors(

@@ -1,22 +1,25 @@
-"""`train`: runs a train op over data, with checkpoints, summaries and progress."""
+"""`train`: runs a train op over data, with checkpoints, evaluations, summaries and progress."""
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 import logging
 import os
-import signal
-import threading
-from collections.abc import Callable, Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 
+from torchslim.checkpoints import rng_state, set_rng_state
 from torchslim.learning import session_era
 from torchslim.learning.checkpointing import Checkpoints
-from torchslim.learning.device import place_batch, process, resolve_channels_last, resolve_device, resolve_precision
+from torchslim.learning.device import place_batch, resolve_channels_last, resolve_device, resolve_precision
+from torchslim.learning.evaluating import EvalFn, Evaluations
 from torchslim.learning.feed import Feed
+from torchslim.learning.interruption import Interruption, raise_for
+from torchslim.learning.processes import Agreement
 from torchslim.learning.reporting import Reporter, console
 from torchslim.learning.train_op import TrainOp
 
@@ -59,24 +62,32 @@ def train(
     *,
     log_every_n_steps: int | None = 10,
     number_of_steps: int | None = None,
+    number_of_seconds: float | None = None,
     init_fn: Callable[[], Any] | None = None,
     save_summaries_secs: float | None = 600,
     save_interval_secs: float | None = 600,
+    keep_last: int | None = 5,
+    keep_every_n_hours: float | None = None,
+    keep_best: str | tuple[str, str] | None = None,
+    eval_fn: EvalFn | None = None,
+    eval_every_n_steps: int | None = None,
+    patience: int | None = None,
+    trace_every_n_steps: int | None = None,
     batches: Iterable[Any] | None = None,
     device: str | torch.device = "auto",
     precision: str = "auto",
     channels_last: bool | str = "auto",
     compile: bool = False,
-    max_to_keep: int | None = 5,
     **session_arguments: Any,
 ) -> float:
     """Trains until `number_of_steps`, over and over the data; stopped and started again, it goes on where it was.
 
-    If `logdir` has a checkpoint, everything continues from it: variables, optimizer, step, random state and the place
-    in the data. Otherwise `init_fn` runs, and the variables that it leaves alone are initialised. A checkpoint is
-    written at the end, before an error of the data is raised, and on Ctrl-C, which takes effect between two steps
-    (pressed twice: at once, and nothing is written). Under `torchrun` the gradients of all processes are averaged, and
-    the first process writes.
+    If `logdir` has a checkpoint, everything continues from it, bit for bit: variables, averages, optimizer, step,
+    random state and the place in the data. Otherwise `init_fn` runs, and the variables that it leaves alone are
+    initialised. A checkpoint is written at the end, before an error of the data is raised, and on Ctrl-C and SIGTERM.
+    These take effect between two steps and end the program with the exit codes 130 and 143; Ctrl-C pressed twice ends
+    it at once, and nothing is written. Under `torchrun` the gradients of all processes are averaged, and the first
+    process writes.
 
     Args:
         train_op: what `create_train_op` gave.
@@ -84,19 +95,29 @@ def train(
         train_step_fn: takes each step, see `train_step`; returns the loss and whether to stop.
         log_every_n_steps: steps between two log lines; each waits for the device. TF-Slim: 1. 0 or None: none.
         number_of_steps: the global step to stop at, counted over all runs; None: train until stopped.
+        number_of_seconds: stop after this time, counted for this run; what the scheduler of a cluster grants, less what
+            a checkpoint takes.
         init_fn: called without arguments before the first step, `slim.assign_from_checkpoint_fn(...)` for one.
         save_summaries_secs: seconds between two writings of the graph's summaries; 0 or None: none.
-        save_interval_secs: seconds between two checkpoints; 0 or None: only at the end.
+        save_interval_secs: seconds between two checkpoints; 0 or None: only at the end. The loop waits for a copy in
+            memory; a thread writes it.
+        keep_last: how many of the newest checkpoints to keep; None: all.
+        keep_every_n_hours: hours; of those that would be removed, keep one for each such stretch of time.
+        keep_best: the metric of the evaluations by which the best checkpoint is kept, too, in `logdir/best`: its name,
+            or `(name, 'min')` where less is better.
+        eval_fn: gives metrics, name -> number, with the variables as they are (or their moving averages, if
+            `create_train_op` was asked for them): `slim.evaluation.evaluator(...)`.
+        eval_every_n_steps: steps between two evaluations.
+        patience: stop early: after this many evaluations in a row that were no better than the best.
+        trace_every_n_steps: steps between two that are profiled, into `logdir/traces`; a browser shows them.
         batches: what is trained on: an iterable of tuples, e.g. a DataLoader, iterated anew for each pass. Default:
             the data that feeds the graph's placeholders.
         device: `'auto'` (CUDA if it is there), `'cpu'`, `'cuda:1'`, `'/CPU:0'`, a `torch.device`.
-        precision: `'auto'` (bf16 where the hardware computes in it and it is
-            safe), `'fp32'`, `'bf16'`, or `'fp16'` with a gradient
-            scaler on CUDA. Variables and losses stay float32. With fp16, optimizers that are not `fused=True` wait for
-            the device in every step.
+        precision: `'auto'` (bf16 where the hardware computes in it and it is safe), `'fp32'`, `'bf16'`, or `'fp16'`
+            with a gradient scaler on CUDA. Variables and losses stay float32. With fp16, optimizers that are not
+            `fused=True` wait for the device in every step.
         channels_last: the memory layout of kernels and feature maps: `'auto'` (True on the CPU and CUDA), True, False.
         compile: run the forward pass through `torch.compile`.
-        max_to_keep: how many of the newest checkpoints to keep; None: all.
         session_arguments: arguments of TF-Slim that steered sessions; each is refused with what replaces it.
 
     Returns:
@@ -118,71 +139,130 @@ def train(
         True
     """
     session_era.refuse("train", session_arguments, session_era.TRAIN, inspect.signature(train).parameters)
-    first = process()[0] == 0
-    feed = Feed(_batches(train_op, batches))
+    deadline = None if number_of_seconds is None else time.monotonic() + number_of_seconds
+    evaluations = Evaluations(eval_fn, eval_every_n_steps, keep_best, patience)
+    feed, agreement = Feed(_batches(train_op, batches)), Agreement()
     with console():
-        checkpoints = Checkpoints(logdir, save_interval_secs, max_to_keep, writes=first)
+        checkpoints = Checkpoints(
+            logdir,
+            save_interval_secs,
+            keep_last=keep_last,
+            keep_every_n_hours=keep_every_n_hours,
+            agreement=agreement,
+        )
         checkpoints.restore_variables(train_op, init_fn)
         place = resolve_device(device)
         dtype = resolve_precision(precision, place, train_op.objective)
         layout = resolve_channels_last(channels_last, place, train_op.objective)
         train_op.prepare(place, dtype, channels_last=layout, compile=compile)
-        logger.info("training on %s in %s%s", place, str(dtype).removeprefix("torch."), ", channels last" * layout)
         last = checkpoints.restore_rest(train_op, feed)
+        if last:
+            evaluations.load_state_dict(last["evaluations"])
         reporter = Reporter(
             train_op,
             checkpoints.logdir,
             number_of_steps=number_of_steps,
             log_every_n_steps=log_every_n_steps,
             save_summaries_secs=save_summaries_secs,
-            speaks=first,
+            trace_every_n_steps=trace_every_n_steps,
+            speaks=agreement.rank == 0,
         )
-        with reporter:
-            return _loop(train_op, feed, checkpoints, reporter, train_step_fn, number_of_steps, last)
+        loop = _Loop(train_op, feed, checkpoints, evaluations, reporter, agreement, number_of_steps, deadline)
+        with reporter, checkpoints:
+            return loop.run(train_step_fn, last.get("loss", float("nan")))
 
 
-def _loop(
-    train_op: TrainOp,
-    feed: Feed,
-    checkpoints: Checkpoints,
-    reporter: Reporter,
-    train_step_fn: TrainStepFn,
-    number_of_steps: int | None,
-    last: float,
-) -> float:
-    loss, looks, stop, in_step = torch.tensor(last), True, False, False
-    first_step = train_op.global_step
+@dataclass
+class _Loop:
+    """The steps of one call of `train`."""
 
-    def save() -> float:
-        value = float(loss) + (0.0 if looks else float(train_op.l2_value()))
-        checkpoints.save(train_op, feed, value)
-        return value
+    train_op: TrainOp
+    feed: Feed
+    checkpoints: Checkpoints
+    evaluations: Evaluations
+    reporter: Reporter
+    agreement: Agreement
+    number_of_steps: int | None
+    deadline: float | None
 
-    try:
-        with _interrupted_between_steps() as raise_if_interrupted:
-            while not stop and (number_of_steps is None or train_op.global_step < number_of_steps):
-                try:
-                    batch = place_batch(next(feed), train_op.device)
-                except Exception:
-                    raise_if_interrupted()  # Ctrl-C reaches the workers of a loader, too
-                    if train_op.global_step > first_step:
-                        save()
-                    raise
-                step = train_op.global_step + 1
-                looks = step == number_of_steps or reporter.wants(step)
-                in_step = True
-                loss, stop = train_step_fn(train_op, batch, should_log=looks)
-                in_step = False
-                reporter.report(loss, batch, looks)
-                if checkpoints.due():
-                    save()
-                raise_if_interrupted()
-    except KeyboardInterrupt:
-        logger.info("interrupted at global step %d", train_op.global_step)
-        if not in_step:  # within one, some variables may have changed already: the last checkpoint counts
-            save()
-        raise
-    return save()
+    def run(self, train_step_fn: TrainStepFn, last: float) -> float:
+        """Steps until it is time to stop; returns the last loss."""
+        train_op = self.train_op
+        self.loss, self.looks = torch.tensor(last), True  # whether the loss has its L2 terms
+        self.begun, self.whole, self.stop = False, True, False  # whether no step is under way; whether to stop after it
+        try:
+            with Interruption() as interruption:
+                while not (self.whole and self._is_over()):
+                    self._take(train_step_fn, interruption)
+                    if self.whole:
+                        self._between_steps(interruption)
+        except (KeyboardInterrupt, SystemExit):
+            logger.info("interrupted at global step %d", train_op.global_step)
+            # Within a step some variables may have changed already: the last checkpoint counts. And no process may wait
+            # for others that have not been interrupted.
+            if self.whole and (self.agreement.size == 1 or self.stop):
+                self._save()
+            raise
+        self._save()
+        return self._value()
+
+    def _is_over(self) -> bool:
+        return self.stop or (self.number_of_steps is not None and self.train_op.global_step >= self.number_of_steps)
+
+    def _take(self, train_step_fn: TrainStepFn, interruption: Interruption) -> None:
+        """A step, or one of the batches that make one."""
+        train_op, step = self.train_op, self.train_op.global_step + 1
+        if train_op.accumulated == 0 and train_op.accumulate_steps > 1:
+            self.place = self.feed.state_dict()
+        try:
+            batch = place_batch(self.reporter.fetched(self.feed), train_op.device)
+        except Exception:
+            if self.agreement.size == 1:
+                raise_for(interruption.signal)  # Ctrl-C reaches the workers of a loader, too
+                self._save()
+            raise
+        if not self.begun:
+            self.reporter.begin(batch, self.agreement.size, self.checkpoints.resumed_from)
+            self.begun = True
+        self.looks = step == self.number_of_steps or self.reporter.wants(step)
+        self.whole = False
+        with self.reporter.traced(step):
+            self.loss, stop = train_step_fn(train_op, batch, should_log=self.looks)
+        self.whole, self.stop = train_op.accumulated == 0, self.stop or stop
+        if self.whole:
+            self.reporter.report(self.loss, batch, self.looks)
+
+    def _between_steps(self, interruption: Interruption) -> None:
+        step = self.train_op.global_step
+        late = self.deadline is not None and time.monotonic() >= self.deadline
+        stop = self.stop or late or bool(interruption.signal)
+        signal, due, stop_all = self.agreement.on(step, [interruption.signal, self.checkpoints.due(), stop])
+        self.stop = bool(stop_all)
+        if self.evaluations.due(step):
+            self._evaluate(step)
+        elif due:
+            self._save()
+        raise_for(signal)
+
+    def _evaluate(self, step: int) -> None:
+        random = rng_state()  # a training is the same with evaluations and without
+        with self.train_op.averaged():
+            values = self.evaluations.run(step)
+        set_rng_state(random)
+        self.reporter.evaluated(step, values)
+        self._save()
+        if self.evaluations.is_best:
+            self.checkpoints.keep_best()
+        self.stop = self.stop or self.evaluations.exhausted
+
+    def _save(self) -> None:
+        place = self.feed.state_dict() if self.whole else self.place
+        self.checkpoints.save(
+            self.train_op, place, {"loss": self._value(), "evaluations": self.evaluations.state_dict()}
+        )
+
+    def _value(self) -> float:
+        return float(self.loss) + (0.0 if self.looks else float(self.train_op.l2_value()))
 
 
 def _batches(train_op: TrainOp, batches: Iterable[Any] | None) -> Iterable[Any]:
@@ -192,29 +272,3 @@ def _batches(train_op: TrainOp, batches: Iterable[Any] | None) -> Iterable[Any]:
     if objective.graph is None:
         raise ValueError("train: `batches` must be given where the loss is a Python function. Got None.")
     return objective.graph.batches(objective.inputs)
-
-
-@contextlib.contextmanager
-def _interrupted_between_steps() -> Iterator[Callable[[], None]]:
-    """Holds Ctrl-C back until a step is complete, so that what is saved then is whole; a second one is not held."""
-    pressed, message = False, "train: stopped by Ctrl-C"
-
-    def note(*_: Any) -> None:
-        nonlocal pressed
-        if pressed:
-            raise KeyboardInterrupt(message)
-        pressed = True
-
-    def raise_if_pressed() -> None:
-        if pressed:
-            raise KeyboardInterrupt(message)
-
-    default = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if not default or threading.current_thread() is not threading.main_thread():
-        yield raise_if_pressed
-        return
-    signal.signal(signal.SIGINT, note)
-    try:
-        yield raise_if_pressed
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
