@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from torch.nn import functional
+
 from torchslim.arg_scope import arg_scope_func_key, current_arg_scope
+from torchslim.graph import Symbol
 from torchslim.layers import conv2d
+from torchslim.layers.utils import two_element_tuple
 
 
 def spatial_dimensions() -> tuple[int, int]:
@@ -17,3 +23,69 @@ def spatial_dimensions() -> tuple[int, int]:
     """
     setting = current_arg_scope().get(arg_scope_func_key(conv2d), {}).get("data_format")
     return (1, 2) if setting is not None and setting.value == "NHWC" else (2, 3)
+
+
+def channel_dimension() -> int:
+    """The dimension of the channels, by the same rule.
+
+    Example:
+        >>> channel_dimension()
+        1
+    """
+    return 3 if spatial_dimensions() == (1, 2) else 1
+
+
+def fixed_padding(inputs: Symbol, kernel_size: int | Sequence[int], rate: int = 1) -> Symbol:
+    """Pads images with zeros as a convolution of stride 1 needs it, whatever their size.
+
+    Before a `'VALID'` convolution with a stride, the windows then begin where they would with a stride of 1; those of
+    `'SAME'` depend on the size of the image.
+
+    Args:
+        inputs: images `[N, C, H, W]`, or `[N, H, W, C]` by the rule of `spatial_dimensions`.
+        kernel_size: of the convolution: one number, or height and width.
+        rate: distance between its taps.
+
+    Example:
+        >>> import torch
+        >>> fixed_padding(torch.zeros(1, 3, 8, 8), 3).shape, fixed_padding(torch.zeros(1, 3, 8, 8), [1, 4], 2).shape
+        (torch.Size([1, 3, 10, 10]), torch.Size([1, 3, 8, 14]))
+    """
+    pads = [0, 0] if channel_dimension() == 3 else []  # the last dimension comes first
+    for size in reversed(two_element_tuple(kernel_size)):
+        total = (size - 1) * rate
+        pads += [total // 2, total - total // 2]
+    return functional.pad(inputs, pads)
+
+
+class Strides:
+    """Divides the strides of a network's layers into steps and gaps, so that its stride stays at a target.
+
+    Where the target is reached, a layer steps by one and the layers behind it leave gaps ("atrous" convolutions,
+    arXiv:1606.00915): they see the same features, at more places.
+
+    Args:
+        target: the ratio of the sizes of input and output; None: all strides are steps.
+
+    Attributes:
+        reached: the stride so far.
+        rate: the gaps that the next layer leaves once the target is reached.
+
+    Example:
+        >>> strides = Strides(4)
+        >>> [strides.take(stride) for stride in (2, 1, 2, 2, 1, 2, 1)]
+        [(2, 1), (1, 1), (2, 1), (1, 1), (1, 2), (1, 2), (1, 4)]
+    """
+
+    def __init__(self, target: int | None) -> None:
+        self.target = target
+        self.reached = 1
+        self.rate = 1
+
+    def take(self, stride: int) -> tuple[int, int]:
+        """The step and the rate of the next layer, whose stride is `stride` by itself."""
+        if self.reached != self.target:
+            self.reached *= stride
+            return stride, 1
+        rate, self.rate = self.rate, self.rate * stride
+        return 1, rate
