@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
 
+import torch
 from torch.nn import functional
 
 from torchslim.arg_scope import arg_scope_func_key, current_arg_scope
 from torchslim.graph import Symbol
+from torchslim.graph.symbol import Value
 from torchslim.layers import conv2d
 from torchslim.layers.utils import two_element_tuple
 
@@ -35,7 +39,54 @@ def channel_dimension() -> int:
     return 3 if spatial_dimensions() == (1, 2) else 1
 
 
-def fixed_padding(inputs: Symbol, kernel_size: int | Sequence[int], rate: int = 1) -> Symbol:
+def join_channels(features: Sequence[Any]) -> Any:
+    """Features side by side: all channels of the first, then all of the second, ...
+
+    Example:
+        >>> import torch
+        >>> join_channels([torch.zeros(1, 3, 8, 8), torch.zeros(1, 5, 8, 8)]).shape
+        torch.Size([1, 8, 8, 8])
+    """
+    return torch.cat(list(features), channel_dimension())
+
+
+def squeezed(logits: Symbol, spatial_squeeze: bool = True) -> Symbol:
+    """Logits `[N, classes, 1, 1]` without the dimensions of space, if they are to go.
+
+    Raises:
+        ValueError: if they are to go but hold more than one place, or an unknown number.
+
+    Example:
+        >>> import torch
+        >>> squeezed(torch.zeros(2, 10, 1, 1)).shape
+        torch.Size([2, 10])
+    """
+    space = spatial_dimensions()
+    if not spatial_squeeze:
+        return logits
+    if any(logits.shape[dimension] != 1 for dimension in space):
+        raise ValueError(
+            f"logits: with `spatial_squeeze` they must be of one place. Got shape {tuple(logits.shape)}. Give "
+            "`spatial_squeeze=False` for a map of logits, or images of the network's size, or `global_pool=True`."
+        )
+    return logits.squeeze(space)
+
+
+def channels_of(inputs: Symbol) -> int:
+    """How many channels there are, which must be known.
+
+    Example:
+        >>> import torch
+        >>> channels_of(torch.zeros(1, 3, 8, 8))
+        3
+    """
+    channels = inputs.shape[channel_dimension()]
+    if channels is None:
+        raise ValueError(f"channels_of: the number of channels must be known. Got shape {inputs.shape}.")
+    return channels
+
+
+def fixed_padding(inputs: Value, kernel_size: int | Sequence[int], rate: int = 1) -> Value:
     """Pads images with zeros as a convolution of stride 1 needs it, whatever their size.
 
     Before a `'VALID'` convolution with a stride, the windows then begin where they would with a stride of 1; those of
@@ -55,7 +106,7 @@ def fixed_padding(inputs: Symbol, kernel_size: int | Sequence[int], rate: int = 
     for size in reversed(two_element_tuple(kernel_size)):
         total = (size - 1) * rate
         pads += [total // 2, total - total // 2]
-    return functional.pad(inputs, pads)
+    return functional.pad(inputs, pads) if any(pads) else inputs
 
 
 class Strides:
@@ -89,3 +140,17 @@ class Strides:
             return stride, 1
         rate, self.rate = self.rate, self.rate * stride
         return 1, rate
+
+
+def variant(function: Callable[..., Any], **defaults: Any) -> Callable[..., Any]:
+    """A network with other defaults: `function` under its name and docstring, and its `default_image_size`.
+
+    Example:
+        >>> import inspect
+        >>> from torchslim.nets import mobilenet_v1
+        >>> inspect.signature(variant(mobilenet_v1.mobilenet_v1, num_classes=5)).parameters['num_classes'].default
+        5
+    """
+    changed = functools.update_wrapper(functools.partial(function, **defaults), function)
+    del changed.__wrapped__  # or its signature would be that of `function`
+    return changed

@@ -14,9 +14,8 @@ import torch
 from torchslim.arg_scope import ArgScope, arg_scope
 from torchslim.graph import Symbol, variable_scope
 from torchslim.initializers import zeros_initializer
-from torchslim.layers import conv2d, dropout, fully_connected, max_pool2d, repeat
-from torchslim.layers.utils import convert_collection_to_dict
-from torchslim.nets.common import spatial_dimensions
+from torchslim.layers import conv2d, fully_connected, max_pool2d, repeat
+from torchslim.nets.fully_convolutional import dense_as_convolutions
 from torchslim.regularizers import l2_regularizer
 
 _CHANNELS = (64, 128, 256, 512, 512)
@@ -56,7 +55,6 @@ def _vgg(
     global_pool: bool,
 ) -> tuple[Symbol, dict[str, Symbol]]:
     """Five blocks of `convolutions` each, then three dense layers as convolutions."""
-    space = spatial_dimensions()
     with variable_scope(scope, "vgg", [inputs], reuse=reuse) as variables:
         collection = f"{variables.original_name_scope}_end_points"
         with arg_scope([conv2d, fully_connected, max_pool2d], outputs_collections=collection):
@@ -64,19 +62,18 @@ def _vgg(
             for block, (count, channels) in enumerate(zip(convolutions, _CHANNELS, strict=True), 1):
                 net = repeat(net, count, conv2d, channels, [3, 3], scope=f"conv{block}")
                 net = max_pool2d(net, [2, 2], scope=f"pool{block}")
-            net = conv2d(net, 4096, [7, 7], padding=fc_conv_padding, scope="fc6")
-            net = dropout(net, dropout_keep_prob, is_training=is_training, scope="dropout6")
-            net = conv2d(net, 4096, [1, 1], scope="fc7")
-        end_points = convert_collection_to_dict(collection)
-        if global_pool:
-            net = end_points["global_pool"] = net.mean(space, keepdim=True)
-        if num_classes:
-            net = dropout(net, dropout_keep_prob, is_training=is_training, scope="dropout7")
-            net = conv2d(net, num_classes, [1, 1], activation_fn=None, normalizer_fn=None, scope="fc8")
-            if spatial_squeeze:
-                net = net.squeeze(space)
-            end_points[f"{variables.name}/fc8"] = net
-        return net, end_points
+            return dense_as_convolutions(
+                net,
+                7,
+                num_classes,
+                scope=variables.name,
+                collection=collection,
+                is_training=is_training,
+                keep_prob=dropout_keep_prob,
+                spatial_squeeze=spatial_squeeze,
+                global_pool=global_pool,
+                padding=fc_conv_padding,
+            )
 
 
 def vgg_a(
