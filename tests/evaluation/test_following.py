@@ -150,8 +150,6 @@ def test_a_checkpoint_of_another_model_is_an_error(tmp_path: Path, update: Symbo
 def test_evaluate_repeatedly(tmp_path: Path, update: Symbol) -> None:
     write(tmp_path, 4)
     assert evaluate_repeatedly(tmp_path, eval_ops={"step": update}, timeout=0, eval_interval_secs=0) == {"step": 4}
-    with pytest.raises(TypeError, match="`hooks` belongs to TensorFlow's sessions"):
-        evaluate_repeatedly(tmp_path, eval_ops=update, hooks=[])
 
 
 def test_arguments_of_sessions(tmp_path: Path, update: Symbol) -> None:

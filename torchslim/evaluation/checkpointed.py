@@ -23,6 +23,7 @@ from torchslim.evaluation.results import in_words
 from torchslim.evaluation.updates import Updates
 from torchslim.graph import Model, Symbol, Variable
 from torchslim.learning.device import place_batch, place_tensors, process, resolve_device
+from torchslim.learning.processes import together
 from torchslim.learning.reporting import console
 from torchslim.learning.session_era import refuse
 from torchslim.summaries import Summary
@@ -69,7 +70,7 @@ def evaluate_once(
 
     The data is what feeds the placeholders that the metrics depend on (`slim.data.batch`). The weights are
     restored into memory of their own, so a model that is being trained in the same graph is left alone. Where several
-    processes run this, each example is still counted once, and all of them return the same.
+    processes run this (`torchrun`), each example is still counted once, and all of them return the same.
 
     Args:
         master: `''` or `'local'`.
@@ -119,13 +120,13 @@ def evaluate_once(
     refuse_session_era(evaluate_once, master, session_era)
     hooks = [*check_hooks("evaluate_once", hooks), *default_hooks(num_evals, logdir, summary_op)]
     path = Path(checkpoint_path)
-    if path.is_dir():
-        path = decided_by_first(lambda: _newest_in(Path(checkpoint_path)))
-    evaluation = Evaluation(eval_op, final_op, variables_to_restore, device)
-    evaluation.restore(path, prefer_ema)
-    if initial_op is not None:
-        initial_op()
-    with closing(hooks):
+    with together(device), closing(hooks):
+        if path.is_dir():
+            path = decided_by_first(lambda: _newest_in(Path(checkpoint_path)))
+        evaluation = Evaluation(eval_op, final_op, variables_to_restore, device)
+        evaluation.restore(path, prefer_ema)
+        if initial_op is not None:
+            initial_op()
         return evaluation.run(hooks)
 
 
@@ -296,7 +297,7 @@ class Evaluation:
         needed = {variable.op.name for variable in get_variables(module=model)}
         lacking = (set(model.inputs) - set(self.module.inputs)) | (needed - known)
         if lacking:
-            logger.info("evaluation: summary %r is left out: it needs %s.", name, sorted(lacking))
+            logger.info("evaluation: %r is left out: it needs %s.", name, sorted(lacking))
             return None
         place_tensors([*model.parameters(), *model.buffers()], self.device)
         return model

@@ -21,7 +21,7 @@ REPORT_AFTER = 30.0
 _NAMED = 5
 # TensorFlow's checkpoints: `PREFIX.index` of V2, whose data lies beside it, and one file or several of V1.
 _INDEX = re.compile(r"(?P<prefix>.+)\.index")
-_SLICED = re.compile(r"(?P<prefix>model\.ckpt-\d+)(-\d{5}-of-\d{5})?")
+_SLICED = re.compile(r"(?P<prefix>.+\.ckpt(-\d+)?)(-\d{5}-of-\d{5})?")
 _PART = re.compile(r".+\.(data-\d{5}-of-\d{5}|meta)")
 _TEMPORARY = re.compile(r"\..+\.tmp|.*(_temp_|\.tempstate).*")
 _STEP = re.compile(r"-(\d+)$")
@@ -66,16 +66,16 @@ class Watch:
             raise ValueError(f"evaluation: `checkpoint_dir` must be a folder. Got the file {str(folder)!r}.")
         self._verdicts: dict[Stamp, str] = {}
         self._told: set[Path] = set()
-        self._start_waiting()
+        self.start_waiting()
 
-    def _start_waiting(self) -> None:
+    def start_waiting(self) -> None:
+        """Has the time that is waited count from now."""
         self._since, self._report_after = time.monotonic(), REPORT_AFTER
 
     def look(self, last: str | None = None) -> str | None:
         """The newest whole checkpoint, if it is not `last`. Where there is none for long, it logs what there is."""
         newest = self._newest()
         if newest is not None and newest != last:
-            self._start_waiting()
             return newest
         waited = time.monotonic() - self._since
         if waited >= self._report_after:
@@ -86,7 +86,10 @@ class Watch:
         return None
 
     def _newest(self) -> str | None:
-        for found in self._found():
+        checkpoints = self._found()
+        present = {found.stamp for found in checkpoints}
+        self._verdicts = {stamp: verdict for stamp, verdict in self._verdicts.items() if stamp in present}
+        for found in checkpoints:
             verdict = self._verdict(found)
             if not verdict:
                 return str(found.path)
@@ -158,7 +161,7 @@ class Watch:
             verdict = "" if known else self._verdict(found)  # behind the first whole one, all are older
             known |= not verdict
             suspicious |= bool(verdict)
-            reasons[verdict or _place_beside(found, last)].append(found.path.name)
+            reasons[verdict.removesuffix(".") or _place_beside(found, last)].append(found.path.name)
         named = self._named()
         if named and named not in [found.path.name.removesuffix(SUFFIX) for found in checkpoints]:
             reasons[f"named in the file {STATE_FILE!r}, but not there"].append(named)
@@ -168,8 +171,9 @@ class Watch:
             elif _checkpoint_of(path) is None and not _PART.fullmatch(path.name) and path.name != STATE_FILE:
                 reasons[_no_checkpoint(path)].append(path.name)
         if not reasons:
-            return suspicious, "The folder is empty." if not self._files() else "It has no checkpoints."
-        return suspicious, "What is there: " + "; ".join(f"{_some(names)}: {why}" for why, names in reasons.items())
+            return True, "There is nothing in it."
+        texts = [f"{_some(names)}: {why}" for why, names in reasons.items()]
+        return suspicious, f"What is there: {'; '.join(texts)}."
 
 
 def global_step_of(path: Path) -> int:

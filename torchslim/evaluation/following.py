@@ -21,7 +21,8 @@ from torchslim.evaluation.checkpointed import (
 )
 from torchslim.evaluation.folder import Watch
 from torchslim.evaluation.hooks import Hook, check_hooks
-from torchslim.evaluation.processes import decided_by_first, sum_over_processes
+from torchslim.evaluation.processes import decided_by_first, from_all
+from torchslim.learning.processes import together
 from torchslim.summaries import Summary
 
 logger = logging.getLogger(__name__)
@@ -37,9 +38,9 @@ def wait_for_new_checkpoint(
 ) -> str | None:
     """Waits until a folder has another newest checkpoint than `last_checkpoint`, a whole one.
 
-    Of torchslim's and TensorFlow's checkpoints, the newest is the one of the highest step, whether the `checkpoint` file
-    names it or not; one that this file names and that was written later goes before it. After 30 s of waiting it is
-    logged what is in the folder and why none of it counts, and again after 60 s, 120 s and so on.
+    Of torchslim's and TensorFlow's checkpoints, the newest is the one of the highest step, whether the `checkpoint`
+    file names it or not; one that this file names and that was written later goes before it. After 30 s of waiting it
+    is logged what is in the folder and why none of it counts, and again after 60 s, 120 s and so on.
 
     Args:
         checkpoint_dir: the folder; it need not exist yet.
@@ -117,6 +118,7 @@ def checkpoints_iterator(
 def _next(watch: Watch, last: str | None, timeout: float | None, timeout_fn: Callable[[], bool] | None) -> str | None:
     """Waits for the next checkpoint; None if the time is up, and `timeout_fn` agrees."""
     stop = _stop_after(timeout)
+    watch.start_waiting()
 
     def look() -> tuple[str | None, bool]:
         nonlocal stop
@@ -200,9 +202,9 @@ def evaluation_loop(
     """
     refuse_session_era(evaluation_loop, master, session_era)
     hooks = [*check_hooks("evaluation_loop", hooks), *default_hooks(num_evals, logdir, summary_op)]
-    evaluation = Evaluation(eval_op, final_op, variables_to_restore, device)
     result, evaluations = None, 0
-    with closing(hooks):
+    with together(device), closing(hooks):
+        evaluation = Evaluation(eval_op, final_op, variables_to_restore, device)
         for path in checkpoints_iterator(checkpoint_dir, eval_interval_secs, timeout, timeout_fn):
             if not _restored(evaluation, Path(path), prefer_ema):
                 continue
@@ -217,13 +219,13 @@ def evaluation_loop(
 
 def _restored(evaluation: Evaluation, path: Path, prefer_ema: bool | str) -> bool:
     """Whether all processes could restore a checkpoint, which may be removed before the last of them has read it."""
-    failed = 0
+    failed = False
     try:
         evaluation.restore(path, prefer_ema)
     except (OSError, CheckpointError) as error:
         logger.warning("evaluation_loop: passing over %s: %s", path, error)
-        failed = 1
-    return not sum_over_processes(torch.tensor(failed, device=evaluation.device))
+        failed = True
+    return not any(from_all(failed))
 
 
 def evaluate_repeatedly(

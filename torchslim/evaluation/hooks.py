@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -155,13 +155,13 @@ class SummaryAtEndHook(Hook):
         self._log_dir = log_dir
         self._given = summary_writer
         self._opened: SummaryWriter | None = None
-        self._summaries = (summary_op,) if isinstance(summary_op, Summary) else summary_op and tuple(summary_op)
+        if isinstance(summary_op, Summary):
+            summary_op = [summary_op]
+        self._summaries = None if summary_op is None else list(summary_op)
 
     def end(self, evaluation: Evaluation, values: dict[str, Any]) -> None:
         """Writes; of several processes, only the first does."""
-        summaries: Sequence[Summary] | None = self._summaries
-        if summaries is None:
-            summaries = evaluation.graph.get_collection(SUMMARIES)
+        summaries = evaluation.graph.get_collection(SUMMARIES) if self._summaries is None else self._summaries
         # In every process: a summary of a metric's value needs what the other processes have seen.
         found = [(s, evaluation.value_of(s.value, s.tag)) for s in summaries if s.tag not in values]
         if process()[0] > 0:

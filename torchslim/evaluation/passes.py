@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils._pytree import tree_map
 from torchmetrics import Metric
 
-from torchslim.evaluation.processes import sum_over_processes
+from torchslim.evaluation.processes import from_all
 from torchslim.learning.device import place_batch, place_tensors, resolve_device
 
 logger = logging.getLogger(__name__)
@@ -73,10 +73,11 @@ def evaluate(
             for name, metric in metrics.items():
                 metric.update(*(given[name] if isinstance(given, Mapping) else given))
             count += 1
-    if not sum_over_processes(torch.tensor(count, device=device)):
+    if not sum(from_all(count)):
         raise ValueError("evaluate: `batches` must have at least one batch. Got 0. Is the data set empty?")
     if num_evals is not None and count < num_evals:
         logger.info("evaluate: the data has %d batches, not %d: one pass, each example once.", count, num_evals)
+    _give_empty_states(metrics.values())
     with warnings.catch_warnings():  # a process without a batch of its own has the metrics of the others
         warnings.filterwarnings("ignore", message=".*was called before the ``update`` method")
         return {name: to_python(metric.compute()) for name, metric in metrics.items()}
@@ -84,6 +85,18 @@ def evaluate(
 
 def _predictions_and_labels(module: nn.Module, *batch: Any) -> tuple[Any, Any]:
     return module(*batch[:-1]), batch[-1]
+
+
+def _give_empty_states(metrics: Iterable[Metric]) -> None:
+    """Gives metrics without a batch empty tensors like those of the other processes: only such can be gathered."""
+    parts = [part for metric in metrics for part in metric.modules() if isinstance(part, Metric)]
+    lists = [(part, state) for part in parts for state in part.metric_state.values() if isinstance(state, list)]
+    firsts = [state[0] if state else None for _, state in lists]
+    kinds = [(first.shape[1:], first.dtype) if isinstance(first, torch.Tensor) else None for first in firsts]
+    for (part, state), *known in zip(lists, *from_all(kinds), strict=True):
+        kind = next(filter(None, known), None)
+        if not state and kind:
+            state.append(torch.empty((0, *kind[0]), dtype=kind[1], device=part.device))
 
 
 @contextlib.contextmanager

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
-import torch
 from torch import distributed
 
 from torchslim.learning.device import process
@@ -28,13 +27,16 @@ def decided_by_first(function: Callable[[], T]) -> T:
     return decided[0]  # type: ignore[return-value]
 
 
-def sum_over_processes(values: torch.Tensor) -> torch.Tensor:
-    """The sums of `values`, elementwise, in place.
+def from_all(value: T) -> list[T]:
+    """The `value` of each process, in all of them.
 
     Example:
-        >>> sum_over_processes(torch.tensor([1, 2])).tolist()
-        [1, 2]
+        >>> from_all(3)
+        [3]
     """
-    if process()[1] > 1:
-        distributed.all_reduce(values)
+    processes = process()[1]
+    if processes == 1:
+        return [value]
+    values: list[Any] = [None] * processes
+    distributed.all_gather_object(values, value)
     return values

@@ -13,8 +13,9 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from torchslim.evaluation.passes import in_eval_mode
-from torchslim.evaluation.processes import sum_over_processes
+from torchslim.evaluation.processes import from_all
 from torchslim.graph import Graph, Model, Symbol
+from torchslim.layers.synchronized import is_spread, sum_over_processes
 from torchslim.learning.device import place_batch
 from torchslim.variables.queries import unwrap
 
@@ -31,18 +32,18 @@ def recalibrate_batch_norm(
     The moving averages of a training are those of the weights on the way, the last ones most. For averaged weights
     (`ema_decay`), or with a slow `decay`, they are wrong at first; a pass over some hundred examples puts them right.
     It runs the module as in evaluation, dropout off, but for its batch norms, which normalize by the batch as in
-    training. What is stored is the variance that each layer stores, the unbiased one or the biased one. Batch norms with
+    training. Each layer keeps its kind of variance, the unbiased or the biased one. Batch norms with
     `is_training=False` are left as they are. Several processes, each with its share, get the same: the mean over all
     batches of all of them.
 
     Args:
-        module_or_graph: any module (inside DistributedDataParallel and `torch.compile` too), or a `slim.Graph`, of which
-            just the batch norms and what leads to them is computed. It stays on its device.
+        module_or_graph: any module (inside DistributedDataParallel and `torch.compile` too), or a `slim.Graph`, of
+            which just the batch norms and what leads to them is computed. It stays on its device.
         batches: tuples of tensors, e.g. a `DataLoader`; training data. Default: what feeds the graph.
         num_batches: stop after so many, in each process; None: one whole pass. A smaller last batch counts as much as
             the others, as for PyTorch's batch norms with `momentum=None`.
-        step: `step(module, *batch)` runs the module. Default: as many items of the batch as a built model has inputs; of
-            another module all but the last one, the label.
+        step: `step(module, *batch)` runs the module. Default: a built model gets as many items of the batch as it has
+            inputs, another module all but the last one, the label.
 
     Returns:
         How many batches it was, in all processes.
@@ -63,7 +64,12 @@ def recalibrate_batch_norm(
         raise ValueError(
             f"recalibrate_batch_norm: `num_batches` must be at least 1, or None for all. Got {num_batches}."
         )
-    module = unwrap(_norms_of(module_or_graph) if isinstance(module_or_graph, Graph) else module_or_graph)
+    module: nn.Module
+    if isinstance(module_or_graph, Graph):
+        module = model = _norms_of(module_or_graph)
+        batches = module_or_graph.batches(model.inputs) if batches is None else batches
+    else:
+        module = unwrap(module_or_graph)
     layers = [layer for layer in module.modules() if _is_recalibrated(layer)]
     if not layers:
         raise ValueError(
@@ -71,9 +77,7 @@ def recalibrate_batch_norm(
             f"inference. Got a {type(module_or_graph).__name__} without one."
         )
     if batches is None:
-        if not isinstance(module_or_graph, Graph):
-            raise ValueError("recalibrate_batch_norm: `batches` must be given for a module. Got None.")
-        batches = module_or_graph.batches(module.inputs)
+        raise ValueError("recalibrate_batch_norm: `batches` must be given for a module. Got None.")
     place = next(itertools.chain(module.parameters(), module.buffers())).device
     sums = _Sums(layers)
     count = 0
@@ -82,7 +86,7 @@ def recalibrate_batch_norm(
             placed = place_batch(batch if isinstance(batch, list | tuple) else (batch, None), place)
             (step or _forward)(module, *placed)
             count += 1
-    total = int(sum_over_processes(torch.tensor(count, device=place)))
+    total = sum(from_all(count))
     if not total:
         raise ValueError("recalibrate_batch_norm: `batches` must have at least one batch. Got 0.")
     sums.store()
@@ -117,7 +121,7 @@ def _is_recalibrated(layer: nn.Module) -> bool:
 
 
 class _Sums:
-    """The sums of the statistics of all calls of some batch norms; layers that share their statistics share the sums."""
+    """The sums of the statistics of all calls of batch norms; layers that share their statistics share the sums."""
 
     def __init__(self, layers: Iterable[Any]) -> None:
         self._layers = list(layers)
@@ -134,7 +138,9 @@ class _Sums:
             for layer in self._layers:
                 # Waiting updates would not come, and renorm would correct by the averages that are to be replaced.
                 changed = {"momentum": 1.0, "collections": (), "renorm": False}
-                if isinstance(layer, nn.SyncBatchNorm):  # shares differ: nobody may wait for the others' batches
+                # Shares of the data may differ: nobody waits for the others' batches.
+                changed["synchronized"] = False
+                if isinstance(layer, nn.SyncBatchNorm) or "forward" in vars(layer):
                     changed["forward"] = types.MethodType(_BatchNorm.forward, layer)
                 stack.enter_context(_attributes(layer, changed))
                 stack.callback(layer.register_forward_hook(self._add).remove)
@@ -150,7 +156,9 @@ class _Sums:
     @torch.no_grad()
     def store(self) -> None:
         """Puts the means into the layers; one that was not called keeps what it has."""
-        everything = sum_over_processes(torch.cat(list(self._sums.values())))
+        everything = torch.cat(list(self._sums.values()))
+        if is_spread():
+            everything = sum_over_processes(everything)
         sizes = [len(sums) for sums in self._sums.values()]
         means = dict(zip(self._sums, everything.split(sizes), strict=True))
         for layer in self._layers:
@@ -168,7 +176,7 @@ def _store(layer: Any, mean: torch.Tensor, spread: torch.Tensor, count: int) -> 
         layer.renorm_mean.copy_(mean)
         spread = (spread.square() - layer.eps).clamp(min=0)
     layer.running_var.copy_(spread)
-    if getattr(layer, "zero_debias", False):  # training goes on from here: the mean as it is before it is divided
+    if getattr(layer, "zero_debias", False):  # training goes on from here: the mean before it is divided
         seen = 1 - (1 - layer.momentum) ** layer.running_mean_step
         layer.running_mean_biased.copy_(mean * seen)
     if layer.num_batches_tracked is not None:
