@@ -19,7 +19,6 @@ from torchslim.evaluation.folder import Watch, global_step_of
 from torchslim.evaluation.hooks import Hook, JsonLinesAtEndHook, StopAfterNEvalsHook, SummaryAtEndHook, check_hooks
 from torchslim.evaluation.passes import evaluate, in_eval_mode, to_python
 from torchslim.evaluation.processes import decided_by_first
-from torchslim.evaluation.results import in_words
 from torchslim.evaluation.updates import Updates
 from torchslim.graph import Model, Symbol, Variable
 from torchslim.learning.device import place_batch, place_tensors, process, resolve_device
@@ -27,6 +26,7 @@ from torchslim.learning.processes import together
 from torchslim.learning.reporting import console
 from torchslim.learning.session_era import refuse
 from torchslim.summaries import Summary
+from torchslim.summaries.results import in_words
 from torchslim.variables import get_variables
 
 logger = logging.getLogger(__name__)

@@ -9,10 +9,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torchslim.evaluation.results import append_json_line, write_events
 from torchslim.learning.device import process
 from torchslim.learning.session_era import refuse
 from torchslim.summaries import SUMMARIES, Summary
+from torchslim.summaries.results import append_json_line, write_events
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter

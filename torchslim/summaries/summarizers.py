@@ -155,4 +155,5 @@ def _activation_of(symbol: Symbol) -> Any:
     """The function that gave a Symbol: that of its call, or the activation of the layer."""
     if symbol.node.op != "call_module":
         return symbol.node.target
-    return getattr(symbol.owner.get_module(str(symbol.node.target)), "activation", None)
+    activation = getattr(symbol.owner.get_module(str(symbol.node.target)), "activation", None)
+    return getattr(activation, "func", activation)  # layers have some work in place, by a `functools.partial`

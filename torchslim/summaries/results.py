@@ -53,10 +53,10 @@ def append_json_line(path: Path, record: Mapping[str, Any]) -> None:
                 line = b"\n" + line
             written = file.write(line)
     except OSError as error:
-        raise OSError(error.errno, f"evaluation: cannot append to {str(path)!r}: {error.strerror}") from error
+        raise OSError(error.errno, f"results: cannot append to {str(path)!r}: {error.strerror}") from error
     if written < len(line):
         raise OSError(
-            errno.ENOSPC, f"evaluation: only {written} of {len(line)} bytes went into {str(path)!r}: the disk is full"
+            errno.ENOSPC, f"results: only {written} of {len(line)} bytes went into {str(path)!r}: the disk is full"
         )
 
 
