@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
 import torchslim as slim
 
@@ -234,7 +236,14 @@ def test_repeat_of_blocks_keeps_their_scopes() -> None:
     assert not isinstance(model.blocks, nn.Sequential)
 
 
-def test_an_activation_in_place_leaves_the_gradients_right() -> None:
+@pytest.mark.parametrize("normalizer_fn", [None, slim.batch_norm])
+@pytest.mark.parametrize("activation_fn", [torch.relu, functional.relu6])
+def test_an_activation_in_place_leaves_the_gradients_right(activation_fn: Any, normalizer_fn: Any) -> None:
     x = torch.randn(2, 3, 4, 4, requires_grad=True)
-    slim.conv2d(x, 4, 3, activation_fn=torch.relu).sum().backward()  # overwrites what nobody else sees
-    assert x.grad is not None
+    gradients = []
+    for function in (activation_fn, lambda x: activation_fn(x)):  # what it does not know, it does not overwrite
+        with slim.Graph():
+            torch.manual_seed(0)
+            net = slim.conv2d(x, 4, 3, activation_fn=function, normalizer_fn=normalizer_fn, scope="conv")
+        gradients += torch.autograd.grad(net.square().sum(), x)
+    torch.testing.assert_close(*gradients, rtol=0, atol=0)

@@ -21,7 +21,11 @@ from torchslim.layers.layer import is_layer
 Function = Callable[..., Any]
 
 # Nobody else sees what a layer computes before its activation, so these may overwrite it.
-_IN_PLACE: dict[Any, Function] = {torch.relu: torch.relu_, functional.relu: torch.relu_}
+_IN_PLACE: dict[Any, Function] = {
+    torch.relu: torch.relu_,
+    functional.relu: torch.relu_,
+    functional.relu6: functools.partial(functional.relu6, inplace=True),
+}
 
 
 class WeightedLayer(Layer):

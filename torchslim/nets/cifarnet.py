@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from torchslim.arg_scope import ArgScope, arg_scope
 from torchslim.graph import Symbol, variable_scope
+from torchslim.graph.symbol import Value
 from torchslim.initializers import constant_initializer, truncated_normal_initializer, zeros_initializer
 from torchslim.layers import conv2d, dropout, flatten, fully_connected, max_pool2d, softmax
 from torchslim.nets.common import channel_dimension
@@ -96,7 +97,7 @@ def cifarnet(
     return logits, ends
 
 
-def _normalized(net: Symbol) -> Symbol:
+def _normalized(net: Value) -> Value:
     """Each value divided by `(1 + 0.001 * the mean square of 9 channels around it) ** 0.75`."""
     channels = channel_dimension()
     if channels == 1:

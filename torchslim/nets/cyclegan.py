@@ -12,11 +12,12 @@ import torch
 
 from torchslim.arg_scope import ArgScope, arg_scope
 from torchslim.graph import Symbol, variable_scope
+from torchslim.graph.symbol import Value
 from torchslim.initializers import random_normal_initializer
 from torchslim.layers import conv2d, conv2d_transpose, instance_norm
 from torchslim.layers.base import check_choice
 from torchslim.layers.utils import two_element_tuple
-from torchslim.nets.common import channel_dimension, spatial_dimensions
+from torchslim.nets.common import channel_dimension, channels_of, spatial_dimensions
 from torchslim.nets.generative import enlarge_images, pad_images
 from torchslim.regularizers import l2_regularizer
 
@@ -61,13 +62,13 @@ def cyclegan_arg_scope(
 
 
 def cyclegan_upsample(
-    net: Symbol,
+    net: Value,
     num_outputs: int,
     stride: Sequence[int],
     method: str = "conv2d_transpose",
     pad_mode: str = "REFLECT",
     align_corners: bool = False,
-) -> Symbol:
+) -> Value:
     """Enlarges features.
 
     Args:
@@ -147,7 +148,7 @@ def cyclegan_generator_resnet(
     kernel = two_element_tuple(kernel_size)
     ends: dict[str, Symbol] = {}
 
-    def convolved(net: Symbol, channels: int, **options: Any) -> Symbol:
+    def convolved(net: Value, channels: int, **options: Any) -> Value:
         net = pad_images(net, [((size - 1) // 2, size // 2) for size in kernel])
         return conv2d(net, channels, kernel, padding="VALID", **options)
 
@@ -173,8 +174,7 @@ def cyclegan_generator_resnet(
                     net = ends[name] = upsample_fn(net, num_outputs=channels, stride=[2, 2])
         with variable_scope("output"):
             net = pad_images(net, [(3, 3), (3, 3)])
-            channels = images.shape[channel_dimension()]
-            logits = conv2d(net, channels, [7, 7], activation_fn=None, normalizer_fn=None, padding="VALID")
+            logits = conv2d(net, channels_of(images), [7, 7], activation_fn=None, normalizer_fn=None, padding="VALID")
             logits = ends["logits"] = logits.reshape_as(images)
         ends["predictions"] = torch.tanh(logits) + logits * tanh_linear_slope
     return ends["predictions"], ends

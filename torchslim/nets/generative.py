@@ -8,7 +8,6 @@ import torch
 from torch.nn import functional
 from torch.overrides import handle_torch_function, has_torch_function
 
-from torchslim.graph import Symbol
 from torchslim.graph.symbol import Value
 from torchslim.layers.base import check_choice
 from torchslim.nets.common import channel_dimension
@@ -24,7 +23,7 @@ def leaky_relu(features: Value) -> Value:
     return functional.leaky_relu(features, 0.2)
 
 
-def pad_images(images: Symbol, pads: Sequence[tuple[int, int]], mode: str = "REFLECT") -> Symbol:
+def pad_images(images: Value, pads: Sequence[tuple[int, int]], mode: str = "REFLECT") -> Value:
     """Pads images as `tf.pad` does.
 
     Args:
@@ -52,7 +51,7 @@ def pad_images(images: Symbol, pads: Sequence[tuple[int, int]], mode: str = "REF
     return _moved(net, 1, channels)
 
 
-def enlarge_images(images: Symbol, factors: Sequence[int], *, bilinear: bool, align_corners: bool = False) -> Symbol:
+def enlarge_images(images: Value, factors: Sequence[int], *, bilinear: bool, align_corners: bool = False) -> Value:
     """Enlarges images as TensorFlow 1's `resize_images` does: without half-pixel centres.
 
     Args:
@@ -73,15 +72,15 @@ def enlarge_images(images: Symbol, factors: Sequence[int], *, bilinear: bool, al
     elif align_corners:
         net = functional.interpolate(net, scale_factor=scale, mode="bilinear", align_corners=True)
     else:
-        net = _interpolate(net, tuple(factors))
+        net = _interpolate(net, factors)
     return _moved(net, 1, channels)
 
 
-def _moved(images: Symbol, channels: int, to: int) -> Symbol:
+def _moved(images: Value, channels: int, to: int) -> Value:
     return images if channels == to else images.movedim(channels, to)
 
 
-def _interpolate(images: Value, factors: tuple[int, int]) -> Value:
+def _interpolate(images: Value, factors: Sequence[int]) -> Value:
     """Pixel `i` is read at `i / factor`: what lies on a grid that begins and ends on corners, less its end."""
     if has_torch_function((images,)):
         return handle_torch_function(_interpolate, (images,), images, factors)

@@ -14,10 +14,12 @@ import torch
 
 from torchslim.arg_scope import add_arg_scope, arg_scope
 from torchslim.graph import Symbol, variable_scope
+from torchslim.graph.symbol import Value
 from torchslim.layers import DATA_FORMAT_LAYERS, avg_pool3d, conv3d, dropout, max_pool3d
 from torchslim.layers.base import check_choice
 from torchslim.layers.incoming import scoped_data_format
 from torchslim.layers.utils import n_positive_integers
+from torchslim.nets.common import squeezed
 
 
 def center_initializer() -> Callable[[Sequence[int]], torch.Tensor]:
@@ -139,7 +141,7 @@ def inception_block_v1_3d(
     self_gating_fn: Callable[..., Symbol] | None = None,
     data_format: str | None = None,
     scope: str = "",
-) -> Symbol:
+) -> Value:
     """A module of Inception v1 over space and time: four branches, joined along the channels.
 
     The stride and the padding of its pool are what an arg_scope says: 1 and `'SAME'` in the networks.
@@ -184,7 +186,7 @@ def inception_block_v1_3d(
             ("Conv2d_0b_1x1", conv3d, [num_outputs_3_0b, [1, 1, 1]]),
         ],
     ]
-    outputs = []
+    outputs: list[Any] = []
     with variable_scope(scope), video_layout(data_format):
         for number, branch in enumerate(branches):
             with variable_scope(f"Branch_{number}"):
@@ -208,9 +210,8 @@ def reduced_kernel_size_3d(input_tensor: Symbol, kernel_size: Sequence[int]) -> 
         [2, 5, 7]
     """
     sizes = [input_tensor.shape[dimension] for dimension in video_dimensions()[1:]]
-    if None in sizes:
-        return list(kernel_size)
-    return [min(size, window) for size, window in zip(sizes, kernel_size, strict=True)]
+    shrunk = [min(size, window) for size, window in zip(sizes, kernel_size, strict=True) if size is not None]
+    return shrunk if len(shrunk) == len(sizes) else list(kernel_size)
 
 
 def video_dimensions() -> tuple[int, int, int, int]:
@@ -223,14 +224,13 @@ def video_dimensions() -> tuple[int, int, int, int]:
     return (1, 2, 3, 4) if scoped_data_format() == "NCHW" else (4, 1, 2, 3)
 
 
-def video_layout(data_format: str | None) -> contextlib.AbstractContextManager[Any]:
-    """An arg_scope that gives all layers the layout `'NCDHW'` or `'NDHWC'`; None: the one that they have.
+def video_layout(data_format: str | None = None) -> contextlib.AbstractContextManager[Any]:
+    """An arg_scope that gives all layers the layout `'NCDHW'` or `'NDHWC'`; None: the one that any of them has.
 
     Raises:
         ValueError: if `data_format` is another.
     """
-    if data_format is None:
-        return contextlib.nullcontext()
+    data_format = data_format or scoped_data_format()
     check_choice("video_layout", "data_format", data_format, ("NCDHW", "NDHWC", "NCHW", "NHWC"))
     return arg_scope(DATA_FORMAT_LAYERS, data_format="NCHW" if data_format.startswith("NC") else "NHWC")
 
@@ -244,14 +244,10 @@ def classify_video(
     spatial_squeeze: bool,
 ) -> tuple[Symbol, dict[str, Symbol]]:
     """The head of the networks for video: an average, logits for each time that is left, and their average."""
-    _, frames, height, _ = video_dimensions()
-    with variable_scope("Logits"):
+    with video_layout(), variable_scope("Logits"):
         net = avg_pool3d(net, reduced_kernel_size_3d(net, [2, 7, 7]), stride=1, scope="AvgPool_0a_7x7")
         net = dropout(net, dropout_keep_prob, scope="Dropout_0b")
         logits = conv3d(net, num_classes, [1, 1, 1], activation_fn=None, normalizer_fn=None, scope="Conv2d_0c_1x1")
-        logits = logits.mean(frames)
-        if spatial_squeeze:
-            logits = logits.squeeze((height - 1, height))
-        end_points["Logits"] = logits
+        logits = end_points["Logits"] = squeezed(logits.mean(video_dimensions()[1]), spatial_squeeze)
         end_points["Predictions"] = prediction_fn(logits, scope="Predictions")
         return logits, end_points

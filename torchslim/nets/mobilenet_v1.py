@@ -98,6 +98,8 @@ def mobilenet_v1_base(
     net = inputs
     with variable_scope(scope, "MobilenetV1", [inputs]), arg_scope([conv2d, separable_conv2d], padding=padding):
         for number, row in enumerate(MOBILENETV1_CONV_DEFS if conv_defs is None else conv_defs):
+            if not isinstance(row, Conv | DepthSepConv):
+                raise TypeError(f"mobilenet_v1: each of `conv_defs` must be a Conv or a DepthSepConv. Got {row!r}.")
             channels = max(int(row.depth * depth_multiplier), min_depth)
             for name, layer, settings in _layers(f"Conv2d_{number}", row, channels, *strides.take(row.stride)):
                 if use_explicit_padding:
@@ -114,8 +116,6 @@ def _layers(
     """The layers of a row: name, function, arguments."""
     if isinstance(row, Conv):
         return [(name, conv2d, {"num_outputs": channels, "kernel_size": row.kernel, "stride": row.stride})]
-    if not isinstance(row, DepthSepConv):
-        raise TypeError(f"mobilenet_v1: each of `conv_defs` must be a Conv or a DepthSepConv. Got {row!r}.")
     depthwise = {"num_outputs": None, "kernel_size": row.kernel, "stride": stride, "rate": rate}
     return [
         (f"{name}_depthwise", separable_conv2d, depthwise),

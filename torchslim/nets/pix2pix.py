@@ -13,10 +13,11 @@ from torch.nn import functional
 
 from torchslim.arg_scope import ArgScope, arg_scope
 from torchslim.graph import Symbol, variable_scope
+from torchslim.graph.symbol import Value
 from torchslim.initializers import random_normal_initializer
 from torchslim.layers import conv2d, conv2d_transpose, instance_norm
 from torchslim.layers.base import check_choice
-from torchslim.nets.common import channel_dimension, spatial_dimensions
+from torchslim.nets.common import join_channels, spatial_dimensions
 from torchslim.nets.generative import enlarge_images, leaky_relu, pad_images
 
 
@@ -38,7 +39,7 @@ def pix2pix_arg_scope() -> ArgScope:
         return scope
 
 
-def upsample(net: Symbol, num_outputs: int, kernel_size: Sequence[int], method: str = "nn_upsample_conv") -> Symbol:
+def upsample(net: Value, num_outputs: int, kernel_size: Sequence[int], method: str = "nn_upsample_conv") -> Value:
     """Enlarges features.
 
     Args:
@@ -90,7 +91,7 @@ _BLOCKS = (
 
 
 def pix2pix_generator(
-    net: Symbol,
+    net: Value,
     num_outputs: int,
     blocks: Sequence[Block] | None = None,
     upsample_method: str = "nn_upsample_conv",
@@ -142,7 +143,7 @@ def pix2pix_generator(
     with variable_scope("decoder"):
         for number, block in enumerate(reversed(blocks)):
             if number:
-                net = torch.cat([net, encoded[-number - 1]], channel_dimension())
+                net = join_channels([net, encoded[-number - 1]])
             net = upsample(torch.relu(net), block.num_filters, [2, 2], upsample_method)
             if block.decoder_keep_prob > 0:
                 net = functional.dropout(net, 1 - block.decoder_keep_prob, training=True)
@@ -185,9 +186,9 @@ def pix2pix_discriminator(
         >>> sum(p.numel() for p in model.parameters()), model.end_points['logits'].shape
         (2768705, (None, 1, 19, 19))
     """
-    ends = {}
+    ends: dict[str, Value] = {}
 
-    def convolved(net: Symbol, channels: int, number: int, **options: Any) -> Symbol:
+    def convolved(net: Value, channels: int, number: int, **options: Any) -> Value:
         if padding:
             net = pad_images(net, [(padding, padding)] * 2, pad_mode)
         return conv2d(net, channels, [4, 4], padding="VALID", **options, scope=f"conv{number}")
@@ -197,7 +198,7 @@ def pix2pix_discriminator(
         if number == 0:
             options["normalizer_fn"] = None
         net = ends[f"conv{number}"] = convolved(net, channels, number, activation_fn=activation_fn, **options)
-    logits = convolved(net, 1, len(num_filters), stride=1, activation_fn=None, normalizer_fn=None)
+    logits: Value = convolved(net, 1, len(num_filters), stride=1, activation_fn=None, normalizer_fn=None)
     ends["logits"] = logits
     ends["predictions"] = torch.sigmoid(logits)
     return logits, ends

@@ -12,6 +12,7 @@ import torch
 
 from torchslim.arg_scope import ArgScope, arg_scope
 from torchslim.graph import Symbol, VariableScope, variable_scope
+from torchslim.graph.symbol import Value
 from torchslim.initializers import truncated_normal_initializer
 from torchslim.layers import batch_norm, conv3d, dropout, max_pool3d, softmax
 from torchslim.nets.i3d_utils import (
@@ -26,7 +27,7 @@ from torchslim.regularizers import l2_regularizer
 
 # By name the channels and the window of a convolution, the window and the stride of a pool (both begin with the
 # frames), or the channels of a module: 1x1, 3x3 reduce, 3x3, second 3x3 reduce, second 3x3, pool proj.
-_ROWS: dict[str, tuple[Any, ...]] = {
+_ROWS: dict[str, Any] = {
     "Conv2d_1a_7x7": (64, 7),
     "MaxPool_2a_3x3": ([1, 3, 3], [1, 2, 2]),
     "Conv2d_2b_1x1": (64, 1),
@@ -88,7 +89,7 @@ def video_arg_scope(
         return scope
 
 
-def self_gating(input_tensor: Symbol, scope: str, data_format: str | None = None) -> Symbol:
+def self_gating(input_tensor: Value, scope: str, data_format: str | None = None) -> Value:
     """Scales each channel by what all of them say on average over the video.
 
     Args:
@@ -187,9 +188,13 @@ def s3dg_base(
                 net = conv3d_spatiotemporal(net, depth(channels), [frames, size, size], scope=name)
                 net = gate(net, scope=name) if gate else net
             elif name.startswith("MaxPool"):
-                net = max_pool3d(net, *row, scope=name)
+                window, stride = row
+                net = max_pool3d(net, window, stride=stride, scope=name)
             else:
-                net = inception_block_v1_3d(net, *map(depth, row), frames, gate, scope=name)
+                point, narrow, middle, narrower, wide, pooled = map(depth, row)
+                net = inception_block_v1_3d(
+                    net, point, narrow, middle, narrower, wide, pooled, frames, gate, scope=name
+                )
             end_points[name] = net
             if name == final_endpoint:
                 break

@@ -11,15 +11,26 @@ from typing import Any
 
 from torch.nn import functional
 
-from torchslim.arg_scope import ArgScope, add_arg_scope, arg_scope
+from torchslim.arg_scope import add_arg_scope, arg_scope
 from torchslim.graph import Symbol, VariableScope
 from torchslim.layers import batch_norm, conv2d, fully_connected, group_norm, separable_conv2d
 from torchslim.nets.common import variant
 from torchslim.nets.mobilenet.conv_blocks import expand_input_by_factor, expanded_conv
-from torchslim.nets.mobilenet.mobilenet import ConvDefs, op
+from torchslim.nets.mobilenet.mobilenet import ConvDefs, op, training_scope
 from torchslim.nets.mobilenet.mobilenet import depth_multiplier as multiply_depth
 from torchslim.nets.mobilenet.mobilenet import mobilenet as network_of
-from torchslim.nets.mobilenet.mobilenet import training_scope as shared_training_scope
+
+__all__ = [
+    "V2_DEF",
+    "V2_DEF_GROUP_NORM",
+    "mobilenet",
+    "mobilenet_base",
+    "mobilenet_base_group_norm",
+    "mobilenet_v2_035",
+    "mobilenet_v2_050",
+    "mobilenet_v2_140",
+    "training_scope",
+]
 
 # The layers that have an activation.
 _LAYERS = (conv2d, fully_connected, separable_conv2d)
@@ -182,20 +193,6 @@ def mobilenet_base_group_norm(
     groups = kwargs.pop("groups", 8)
     conv_defs = _with_defaults(V2_DEF_GROUP_NORM, (group_norm,), groups=groups)
     return mobilenet(input_tensor, depth_multiplier=depth_multiplier, base_only=True, conv_defs=conv_defs, **kwargs)
-
-
-def training_scope(**kwargs: Any) -> ArgScope:
-    """The defaults that MobileNet v2 was trained with: `mobilenet.training_scope`.
-
-    Args:
-        kwargs: its arguments.
-
-    Example:
-        >>> import torchslim as slim
-        >>> with slim.arg_scope(training_scope(is_training=False)):
-        ...     pass
-    """
-    return shared_training_scope(**kwargs)
 
 
 mobilenet.default_image_size = 224  # type: ignore[attr-defined]

@@ -18,7 +18,7 @@ from torchslim.regularizers import l2_regularizer
 
 
 def cifar_config() -> Config:
-    """NASNet-A (6 @ 768) for CIFAR-10; trained by a cosine schedule from 0.025, batches of 32, gradients clipped at 5."""
+    """NASNet-A (6 @ 768) for CIFAR-10; trained by a cosine schedule from 0.025, with gradients clipped at 5."""
     return Config(32, 18, 3.0, 0.6, 1.0, 937500, skip_reduction_layer_input=0)
 
 

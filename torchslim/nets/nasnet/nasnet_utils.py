@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import torch
-from torch import nn
 from torch.nn import functional
 
 from torchslim.arg_scope import add_arg_scope
-from torchslim.graph import Symbol, variable_scope
-from torchslim.layers import avg_pool2d, batch_norm, conv2d, layer, max_pool2d, separable_conv2d
+from torchslim.graph import variable_scope
+from torchslim.graph.symbol import Value
+from torchslim.layers import avg_pool2d, batch_norm, conv2d, max_pool2d, separable_conv2d
 from torchslim.layers.incoming import scoped_data_format
+from torchslim.nets.nasnet.paths import drop_path
 from torchslim.nets.resnet_utils import subsample
 from torchslim.variables import get_or_create_global_step
 
@@ -59,7 +61,7 @@ def get_channel_dim(shape: Sequence[int | None], data_format: str | None = None)
 
 
 @add_arg_scope
-def global_avg_pool(x: Symbol, data_format: str | None = None) -> Symbol:
+def global_avg_pool(x: Value, data_format: str | None = None) -> Value:
     """The average of each channel: from `[N, C, H, W]` to `[N, C]`.
 
     Example:
@@ -70,7 +72,7 @@ def global_avg_pool(x: Symbol, data_format: str | None = None) -> Symbol:
 
 
 @add_arg_scope
-def factorized_reduction(net: Symbol, output_filters: int, stride: int, data_format: str | None = None) -> Symbol:
+def factorized_reduction(net: Value, output_filters: int, stride: int, data_format: str | None = None) -> Value:
     """Makes an image smaller, and looks at twice as many pixels as a 1x1 convolution with a stride would.
 
     One half of the filters sees every second pixel of every second row, the other half those that are one further down
@@ -103,52 +105,21 @@ def factorized_reduction(net: Symbol, output_filters: int, stride: int, data_for
     return batch_norm(torch.cat(paths, channels), scope="final_path_bn")
 
 
-class DropPath(nn.Module):
-    """The module of `drop_path`: `is_training=False` switches it off for good."""
+class State:
+    """Features inside a cell.
 
-    def __init__(self, keep_prob: float, is_training: bool | None) -> None:
-        super().__init__()
-        self.keep_prob = keep_prob
-        self.is_training = is_training
-        self.train()
-
-    def train(self, mode: bool = True) -> DropPath:
-        """Sets the mode, unless `is_training=False` was given."""
-        return super().train(mode and self.is_training is not False)
-
-    def forward(self, inputs: torch.Tensor, progress: torch.Tensor | None = None) -> torch.Tensor:
-        """Drops some of the examples of `[N, ...]`."""
-        if not self.training:
-            return inputs
-        keep_prob = self.keep_prob if progress is None else 1 - progress * (1 - self.keep_prob)
-        kept = torch.rand([len(inputs), *[1] * (inputs.ndim - 1)], device=inputs.device) < keep_prob
-        return inputs / keep_prob * kept
-
-
-@add_arg_scope
-@layer("drop_path", variables=False, beside=("progress",))
-def drop_path(net: Any, keep_prob: float, is_training: bool | None = True, progress: Any = None) -> Any:
-    """Sets all features of some of the examples to 0 while training, and scales the others up (arXiv:1605.07648).
-
-    Args:
-        net: features `[N, ...]`.
-        keep_prob: probability of keeping those of an example.
-        is_training: None or True: as the module's mode says, False: never.
-        progress: from 0 to 1, a Symbol or tensor: 0 keeps all, 1 (also None) as many as `keep_prob` says.
-
-    Returns:
-        The features.
-
-    Raises:
-        ValueError: if `keep_prob` is not in (0, 1].
-
-    Example:
-        >>> sorted(drop_path(torch.ones(100, 2), 0.5).unique().tolist())
-        [0.0, 2.0]
+    Attributes:
+        features: as they are.
+        active: behind the activation; several operations look at it, and it is computed once.
     """
-    if not 0 < keep_prob <= 1:
-        raise ValueError(f"drop_path: `keep_prob` must be in (0, 1]. Got {keep_prob}.")
-    return DropPath(keep_prob, is_training)
+
+    def __init__(self, features: Value, activation: Callable[..., Any]) -> None:
+        self.features = features
+        self.activation = activation
+
+    @functools.cached_property
+    def active(self) -> Value:
+        return self.activation(self.features)
 
 
 class NasNetABaseCell:
@@ -185,8 +156,9 @@ class NasNetABaseCell:
         total_training_steps: int,
         use_bounded_activation: bool = False,
     ) -> None:
+        rows = list(zip(map(_parse, operations), hiddenstate_indices, strict=True))
+        self.pairs = list(zip(rows[::2], rows[1::2], strict=True))
         self.num_conv_filters = num_conv_filters
-        self.operations = list(zip(operations, hiddenstate_indices, strict=True))
         self.used_hiddenstates = used_hiddenstates
         self.drop_path_keep_prob = drop_path_keep_prob
         self.total_num_cells = total_num_cells
@@ -196,14 +168,14 @@ class NasNetABaseCell:
 
     def __call__(
         self,
-        net: Symbol,
+        net: Value,
         scope: str,
         filter_scaling: float = 1,
         stride: int = 1,
-        prev_layer: Symbol | None = None,
+        prev_layer: Value | None = None,
         cell_num: int = -1,
         current_step: Any = None,
-    ) -> Symbol:
+    ) -> Value:
         """Adds the cell to a network.
 
         Args:
@@ -219,32 +191,34 @@ class NasNetABaseCell:
             The features of all states that no operation of the cell uses up.
         """
         channels = int(self.num_conv_filters * filter_scaling)
-        depth = (cell_num + 1) / self.total_num_cells
-        keep_prob, progress = 1 - depth * (1 - self.drop_path_keep_prob), self._progress(current_step)
+        keep_prob, progress = self._dropping(cell_num, current_step)
         with variable_scope(scope):
             states = self._inputs(net, prev_layer, channels)
-            for number in range(len(self.operations) // 2):
+            for number, pair in enumerate(self.pairs):
                 terms = []
                 with variable_scope(f"comb_iter_{number}"):
-                    for side, (operation, index) in zip(("left", "right"), self.operations[2 * number :], strict=False):
+                    for side, (operation, index) in zip(("left", "right"), pair, strict=True):
                         with variable_scope(side):
-                            term = self._operate(states[index], operation, channels, stride if index < 2 else 1)
-                            drops = keep_prob < 1 and operation != "none"
+                            state, step = states[index], stride if index < 2 else 1
+                            term = self._operate(state, operation, channels, step)
+                            drops = keep_prob < 1 and operation.kind != "none"
                             terms.append(drop_path(term, keep_prob, progress=progress) if drops else term)
-                    states.append(functional.relu6(sum(terms)) if self.bounded else terms[0] + terms[1])
+                    total = terms[0] + terms[1]
+                    states.append(State(functional.relu6(total) if self.bounded else total, self.activation))
             with variable_scope("cell_output"):
-                return self._joined(states)
+                return self._joined([state.features for state in states])
 
-    def _progress(self, current_step: Any) -> Any:
-        """How far the training is, from 0 to 1."""
-        if self.drop_path_keep_prob >= 1:
-            return None
-        step = get_or_create_global_step() if current_step is None else current_step
+    def _dropping(self, cell_num: int, current_step: Any) -> tuple[float, Any]:
+        """The probability of keeping a path: it falls with depth and, by what is given second, with time."""
+        keep_prob = 1 - (cell_num + 1) / self.total_num_cells * (1 - self.drop_path_keep_prob)
+        if keep_prob >= 1:
+            return 1.0, None
+        step: Any = get_or_create_global_step() if current_step is None else current_step
         if isinstance(step, int | float):
-            return min(step / self.total_training_steps, 1.0)
-        return torch.clamp(step / self.total_training_steps, max=1.0)
+            return 1 - min(step / self.total_training_steps, 1.0) * (1 - keep_prob), None
+        return keep_prob, torch.clamp(step / self.total_training_steps, max=1.0)
 
-    def _inputs(self, net: Symbol, previous: Symbol | None, channels: int) -> list[Symbol]:
+    def _inputs(self, net: Value, previous: Value | None, channels: int) -> list[State]:
         """The two inputs: `net` with as many channels as the cell has, and `previous` of the same size."""
         if previous is None:
             previous = net
@@ -254,30 +228,28 @@ class NasNetABaseCell:
             previous = conv2d(self.activation(previous), channels, 1, scope="prev_1x1")
             previous = batch_norm(previous, scope="prev_bn")
         net = conv2d(self.activation(net), channels, 1, scope="1x1")
-        return [batch_norm(net, scope="beginning_bn"), previous]
+        net = batch_norm(net, scope="beginning_bn")
+        return [State(net, self.activation), State(previous, self.activation)]
 
-    def _operate(self, net: Symbol, operation: str, channels: int, stride: int) -> Symbol:
-        kind, size, repeats = _parse(operation)
+    def _operate(self, state: State, operation: Operation, channels: int, stride: int) -> Value:
+        kind, size, repeats = operation
         if kind == "separable":
+            net = state.active
             for number in range(1, repeats + 1):
-                name = f"{size}x{size}_{number}"
-                step = stride if number == 1 else 1
-                net = separable_conv2d(
-                    self.activation(net), channels, size, depth_multiplier=1, stride=step, scope=f"separable_{name}"
-                )
+                net = self.activation(net) if number > 1 else net
+                name, step = f"{size}x{size}_{number}", stride if number == 1 else 1
+                net = separable_conv2d(net, channels, size, stride=step, scope=f"separable_{name}")
                 net = batch_norm(net, scope=f"bn_sep_{name}")
             return net.clamp(-6, 6) if self.bounded else net
-        if self.bounded:
-            net = functional.relu6(net)
+        net = state.active if self.bounded else state.features
         if kind != "none":
             net, stride = _POOLS[kind](net, size, stride=stride, padding="SAME"), 1
         if stride > 1 or get_channel_dim(net.shape) != channels:
-            net = torch.relu(net) if kind == "none" else net
-            net = conv2d(net, channels, 1, stride=stride, scope="1x1")
+            net = conv2d(state.active if kind == "none" else net, channels, 1, stride=stride, scope="1x1")
             net = batch_norm(net, scope="bn_1")
         return net.clamp(-6, 6) if self.bounded else net
 
-    def _joined(self, states: Sequence[Symbol]) -> Symbol:
+    def _joined(self, states: Sequence[Value]) -> Value:
         """The states that are not used up, all of the size and with the channels of the last."""
         size, channels = _space(states[-1]), get_channel_dim(states[-1].shape)
         joined = []
@@ -295,10 +267,17 @@ class NasNetABaseCell:
 _POOLS = {"avg_pool": avg_pool2d, "max_pool": max_pool2d}
 
 
-def _parse(operation: str) -> tuple[str, int, int]:
+class Operation(NamedTuple):
     """`separable_5x5_2`: the kind, the size of the window, and how many there are."""
+
+    kind: str
+    size: int = 1
+    repeats: int = 1
+
+
+def _parse(operation: str) -> Operation:
     if operation == "none":
-        return "none", 1, 1
+        return Operation("none")
     parts = re.fullmatch(r"(separable|avg_pool|max_pool)_(\d+)x\2(?:_(\d+))?", operation)
     if parts is None:
         raise ValueError(
@@ -306,36 +285,44 @@ def _parse(operation: str) -> tuple[str, int, int]:
             f"'max_pool_3x3'. Got {operation!r}."
         )
     kind, size, repeats = parts.groups()
-    return kind, int(size), int(repeats or 1)
+    return Operation(kind, int(size), int(repeats or 1))
 
 
-def _space(net: Symbol) -> tuple[int | None, ...]:
+def _space(net: Value) -> tuple[int | None, ...]:
     """Height and width."""
     return net.shape[1:3] if get_channel_index() == 3 else net.shape[2:4]
 
 
-_NORMAL: Mapping[str, Any] = {
-    "operations": (
+class Recipe(NamedTuple):
+    """What a cell computes: the arguments of `NasNetABaseCell` by these names."""
+
+    operations: Sequence[str]
+    used_hiddenstates: Sequence[int]
+    hiddenstate_indices: Sequence[int]
+
+
+_NORMAL = Recipe(
+    (
         *("separable_5x5_2", "separable_3x3_2"),
         *("separable_5x5_2", "separable_3x3_2"),
         *("avg_pool_3x3", "none"),
         *("avg_pool_3x3", "avg_pool_3x3"),
         *("separable_3x3_2", "none"),
     ),
-    "hiddenstate_indices": (0, 1, 1, 1, 0, 1, 1, 1, 0, 0),
-    "used_hiddenstates": (1, 0, 0, 0, 0, 0, 0),
-}
-_REDUCTION: Mapping[str, Any] = {
-    "operations": (
+    used_hiddenstates=(1, 0, 0, 0, 0, 0, 0),
+    hiddenstate_indices=(0, 1, 1, 1, 0, 1, 1, 1, 0, 0),
+)
+_REDUCTION = Recipe(
+    (
         *("separable_5x5_2", "separable_7x7_2"),
         *("max_pool_3x3", "separable_7x7_2"),
         *("avg_pool_3x3", "separable_5x5_2"),
         *("none", "avg_pool_3x3"),
         *("separable_3x3_2", "max_pool_3x3"),
     ),
-    "hiddenstate_indices": (0, 1, 0, 1, 0, 1, 3, 2, 2, 0),
-    "used_hiddenstates": (1, 1, 1, 0, 0, 0, 0),
-}
+    used_hiddenstates=(1, 1, 1, 0, 0, 0, 0),
+    hiddenstate_indices=(0, 1, 0, 1, 0, 1, 3, 2, 2, 0),
+)
 
 
 class NasNetANormalCell(NasNetABaseCell):
@@ -351,11 +338,11 @@ class NasNetANormalCell(NasNetABaseCell):
     ) -> None:
         super().__init__(
             num_conv_filters,
-            **_NORMAL,
-            drop_path_keep_prob=drop_path_keep_prob,
-            total_num_cells=total_num_cells,
-            total_training_steps=total_training_steps,
-            use_bounded_activation=use_bounded_activation,
+            *_NORMAL,
+            drop_path_keep_prob,
+            total_num_cells,
+            total_training_steps,
+            use_bounded_activation,
         )
 
 
@@ -372,9 +359,9 @@ class NasNetAReductionCell(NasNetABaseCell):
     ) -> None:
         super().__init__(
             num_conv_filters,
-            **_REDUCTION,
-            drop_path_keep_prob=drop_path_keep_prob,
-            total_num_cells=total_num_cells,
-            total_training_steps=total_training_steps,
-            use_bounded_activation=use_bounded_activation,
+            *_REDUCTION,
+            drop_path_keep_prob,
+            total_num_cells,
+            total_training_steps,
+            use_bounded_activation,
         )

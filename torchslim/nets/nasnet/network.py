@@ -11,10 +11,20 @@ from torch.nn import functional
 
 from torchslim.arg_scope import arg_scope
 from torchslim.graph import Symbol, variable_scope
-from torchslim.layers import DATA_FORMAT_LAYERS, avg_pool2d, batch_norm, conv2d, dropout, flatten, fully_connected, softmax
+from torchslim.layers import (
+    DATA_FORMAT_LAYERS,
+    avg_pool2d,
+    batch_norm,
+    conv2d,
+    dropout,
+    flatten,
+    fully_connected,
+    softmax,
+)
 from torchslim.layers.incoming import scoped_data_format
 from torchslim.nets.common import spatial_dimensions
-from torchslim.nets.nasnet.nasnet_utils import NasNetABaseCell, calc_reduction_layers, drop_path, global_avg_pool
+from torchslim.nets.nasnet.nasnet_utils import NasNetABaseCell, calc_reduction_layers, global_avg_pool
+from torchslim.nets.nasnet.paths import drop_path
 
 EndPoints = dict[str, Symbol]
 
@@ -101,10 +111,11 @@ def build_network(
                 "nasnet: the height and width of `images` must be fixed: they tell which features are to be halved. "
                 f"Got shape {images.shape}."
             )
-        end_points = {}
+        net, end_points = images, {}
         for name, output in _features(images, config, cells, 0 if inference else num_classes or 0):
             end_points[name] = output
-            net = net if name == "AuxLogits" else output
+            if name != "AuxLogits":
+                net = output
             if name == final_endpoint:
                 return net, end_points
         return _classify(net, end_points, num_classes, config, final_endpoint)
@@ -146,8 +157,8 @@ def _aux_head(net: Symbol, num_classes: int, activation: Callable[..., Any], sco
         net = avg_pool2d(activation(net), [5, 5], stride=3, padding="VALID")
         net = conv2d(net, 128, [1, 1], scope="proj")
         net = activation(batch_norm(net, scope="aux_bn0"))
-        window = [net.shape[dimension] for dimension in spatial_dimensions()]
-        net = conv2d(net, 768, window, padding="VALID")
+        height, width = (net.shape[dimension] or 1 for dimension in spatial_dimensions())
+        net = conv2d(net, 768, [height, width], padding="VALID")
         net = activation(batch_norm(net, scope="aux_bn1"))
         return fully_connected(flatten(net), num_classes)
 

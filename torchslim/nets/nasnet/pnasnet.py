@@ -6,26 +6,23 @@ checkpoints for ImageNet have 1001 classes, the first of them background.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from torchslim.arg_scope import ArgScope
 from torchslim.graph import Symbol
 from torchslim.nets.nasnet.nasnet import nasnet_large_arg_scope, nasnet_mobile_arg_scope
-from torchslim.nets.nasnet.nasnet_utils import NasNetABaseCell
+from torchslim.nets.nasnet.nasnet_utils import NasNetABaseCell, Recipe
 from torchslim.nets.nasnet.network import Cells, Config, build_network
 
-_CELL: Mapping[str, Any] = {
-    "operations": (
+_CELL = Recipe(
+    (
         *("separable_5x5_2", "max_pool_3x3"),
         *("separable_7x7_2", "max_pool_3x3"),
         *("separable_5x5_2", "separable_3x3_2"),
         *("separable_3x3_2", "max_pool_3x3"),
         *("separable_3x3_2", "none"),
     ),
-    "hiddenstate_indices": (1, 1, 0, 0, 0, 0, 4, 0, 1, 0),
-    "used_hiddenstates": (1, 1, 0, 0, 0, 0, 0),
-}
+    used_hiddenstates=(1, 1, 0, 0, 0, 0, 0),
+    hiddenstate_indices=(1, 1, 0, 0, 0, 0, 4, 0, 1, 0),
+)
 
 
 class PNasNetNormalCell(NasNetABaseCell):
@@ -41,11 +38,11 @@ class PNasNetNormalCell(NasNetABaseCell):
     ) -> None:
         super().__init__(
             num_conv_filters,
-            **_CELL,
-            drop_path_keep_prob=drop_path_keep_prob,
-            total_num_cells=total_num_cells,
-            total_training_steps=total_training_steps,
-            use_bounded_activation=use_bounded_activation,
+            *_CELL,
+            drop_path_keep_prob,
+            total_num_cells,
+            total_training_steps,
+            use_bounded_activation,
         )
 
 
