@@ -106,12 +106,7 @@ def factorized_reduction(net: Value, output_filters: int, stride: int, data_form
 
 
 class State:
-    """Features inside a cell.
-
-    Attributes:
-        features: as they are.
-        active: behind the activation; several operations look at it, and it is computed once.
-    """
+    """Features inside a cell; several operations look at them behind the activation, which is computed once."""
 
     def __init__(self, features: Value, activation: Callable[..., Any]) -> None:
         self.features = features
@@ -119,6 +114,7 @@ class State:
 
     @functools.cached_property
     def active(self) -> Value:
+        """The features behind the activation."""
         return self.activation(self.features)
 
 

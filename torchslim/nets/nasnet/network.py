@@ -48,7 +48,8 @@ class Config:
         use_bounded_activation: keep all values within 6, for quantized inference.
 
     Example:
-        >>> config = mobile_imagenet_config()
+        >>> from torchslim.nets.nasnet import nasnet
+        >>> config = nasnet.mobile_imagenet_config()
         >>> config.num_cells = 6
         >>> config.num_conv_filters
         44
