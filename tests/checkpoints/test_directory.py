@@ -16,7 +16,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from torchslim.checkpoints import CheckpointError, latest_checkpoint, load_checkpoint, save_checkpoint, step_of
+from torchslim.checkpoints import (
+    CheckpointError,
+    keep_checkpoint,
+    latest_checkpoint,
+    load_checkpoint,
+    save,
+    save_checkpoint,
+    step_of,
+)
 
 SHARED = Path(__file__).parents[2].parent / "shared"
 
@@ -155,6 +163,54 @@ def test_a_damaged_newest_is_passed_over(how: str, tmp_path: Path, caplog: pytes
     with caplog.at_level(logging.WARNING, "torchslim"):
         assert_latest(tmp_path, 2)
     assert re.search(r"using '.*model\.ckpt-2\.safetensors'.*model\.ckpt-3\.safetensors'", caplog.text)
+
+
+def test_a_later_one_than_the_state_file_names_is_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    save_steps(tmp_path, 1, 2, 3)
+    assert latest_checkpoint(tmp_path) is not None
+    assert caplog.text == ""
+    text = (tmp_path / "checkpoint").read_text()
+    (tmp_path / "checkpoint").write_text(text.replace('"model.ckpt-3"', '"model.ckpt-1"', 1))  # a bit that flipped
+    assert step_of(latest_checkpoint(tmp_path, verify=False) or "") == 1
+    assert caplog.text == ""
+    assert_latest(tmp_path, 1)
+    message = r"using '.*model\.ckpt-1\.safetensors', as `checkpoint` says, not model\.ckpt-2.*, model\.ckpt-3"
+    assert re.search(message, caplog.text)
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_kept_elsewhere(links: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not links:
+        monkeypatch.setattr(Path, "hardlink_to", lambda *_: os.link("/nowhere", "/nowhere"))
+    save_steps(tmp_path, 1, 2)
+    best = tmp_path / "best"
+    for step in (1, 2, 2):
+        path = keep_checkpoint(tmp_path, step, best)
+        assert Path(path).samefile(tmp_path / f"model.ckpt-{step}.safetensors") == links
+        assert_latest(best, step)
+        assert sorted(item.name for item in best.iterdir()) == ["checkpoint", f"model.ckpt-{step}.safetensors"]
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_what_an_earlier_training_kept_is_replaced(
+    links: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_steps(tmp_path, 2)
+    best = tmp_path / "best"
+    keep_checkpoint(tmp_path, 2, best)
+    (best / ".model.ckpt-1.safetensors.0a1b2c3d.tmp").write_text("of a killed process")
+    if not links:
+        monkeypatch.setattr(Path, "hardlink_to", lambda *_: os.link("/nowhere", "/nowhere"))
+    save_checkpoint(tmp_path, {"model": {"w": torch.zeros(1)}}, 2)
+    state = load_checkpoint(keep_checkpoint(tmp_path, 2, best))
+    assert state["model"]["w"].tolist() == [0]
+    assert sorted(item.name for item in best.iterdir()) == ["checkpoint", "model.ckpt-2.safetensors"]
+
+
+def test_weights_alone_are_no_state_of_a_training(tmp_path: Path) -> None:
+    save(tmp_path / "model.ckpt-4.safetensors", {"w": torch.ones(1)})
+    with pytest.raises(ValueError, match=r"model\.ckpt-4\.safetensors' must be what `save_checkpoint` wrote"):
+        load_checkpoint(latest_checkpoint(tmp_path) or "")
 
 
 def test_a_look_at_the_header_alone(tmp_path: Path) -> None:

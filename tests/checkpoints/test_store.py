@@ -101,6 +101,18 @@ def test_tensors_are_mapped_and_private(tmp_path: Path) -> None:
     assert tensor.sum() == 0
 
 
+def test_reading_twice_gives_what_the_file_has(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    save(path, TENSORS)
+    file = SafetensorsFile(path)
+    first, other = file.read("conv.weight"), file.read("half")
+    first.zero_()
+    assert_same_tensors({"conv.weight": file.read("conv.weight")}, {"conv.weight": TENSORS["conv.weight"]})
+    assert first.sum() == 0
+    other.zero_()
+    assert_same_tensors({name: file.read(name) for name in file.header}, TENSORS)
+
+
 # Damage.
 
 

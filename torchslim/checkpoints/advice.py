@@ -99,9 +99,10 @@ def about_classes(mismatched: Sequence[Mismatch]) -> list[str]:
         differing = {pair for pair in zip(mismatch.in_file, mismatch.in_model, strict=False) if pair[0] != pair[1]}
         if len(mismatch.in_file) == len(mismatch.in_model) and differing in ({(1000, 1001)}, {(1001, 1000)}):
             theirs, ours = differing.pop()
+            drop = "leave that class out with drop_background=True, " if theirs > ours else ""
             return [
                 f"The checkpoint has {theirs} classes and the model {ours}: of 1001, class 0 is the background and the "
-                f"others follow. Build the model with num_classes={theirs}, or leave its logits out."
+                f"others follow. Build the model with num_classes={theirs}, {drop}or leave its logits out."
             ]
     return []
 

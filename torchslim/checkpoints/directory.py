@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import re
-import shutil
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -14,11 +13,12 @@ from typing import Any
 
 from google.protobuf.text_encoding import CUnescape
 
-from torchslim.checkpoints.state import pack, unpack
+from torchslim.checkpoints.state import STRUCTURE, pack, unpack
 from torchslim.checkpoints.store import (
     CheckpointError,
     SafetensorsFile,
     atomic_file,
+    link_or_copy,
     remove_temporaries,
     save,
 )
@@ -115,12 +115,9 @@ def keep_checkpoint(logdir: str | os.PathLike[str], step: int, folder: str | os.
     folder.mkdir(parents=True, exist_ok=True)
     source, path = Path(logdir) / f"model.ckpt-{step}{SUFFIX}", folder / f"model.ckpt-{step}{SUFFIX}"
     known = _read_state(folder)
-    if not path.exists():
-        try:
-            path.hardlink_to(source)
-        except OSError:  # another file system, or one without links
-            with source.open("rb") as whole, atomic_file(path, source.stat().st_size) as file:
-                shutil.copyfileobj(whole, file)
+    remove_temporaries(folder, "model.ckpt-*")
+    remove_temporaries(folder, STATE_FILE)
+    link_or_copy(source, path)
     _update(folder, known, path, max_to_keep=1, hours=None)
     return str(path)
 
@@ -138,6 +135,11 @@ def load_checkpoint(path: str | os.PathLike[str], *, verify: bool = True) -> dic
         ValueError: if the file holds weights alone, not the state of a training.
     """
     file = SafetensorsFile(path, verify=verify)
+    if STRUCTURE not in file.metadata:
+        raise ValueError(
+            f"load_checkpoint: {str(path)!r} must be what `save_checkpoint` wrote. Got weights alone, not the state of "
+            "a training; `slim.restore` reads them."
+        )
     return unpack({name: file.read(name) for name in file.header}, file.metadata)
 
 
@@ -149,8 +151,8 @@ def latest_checkpoint(logdir: str | os.PathLike[str], *, verify: bool = True) ->
 
     Args:
         logdir: a folder; it need not exist.
-        verify: compare all tensors with their checksums. False: look at the header and the size only, for
-            loops that ask again and again.
+        verify: compare all tensors with their checksums, and warn if there is one of a higher step. False: look at the
+            header and the size only, for loops that ask again and again, beside a training that saves.
 
     Returns:
         Its path, or None.
@@ -169,6 +171,8 @@ def latest_checkpoint(logdir: str | os.PathLike[str], *, verify: bool = True) ->
             continue
         if passed_over:
             _logger.warning("latest_checkpoint: using %r. Passed over: %s", str(path), " ".join(passed_over))
+        elif verify and (later := [other.name for other in _scan(folder) if _step(other) > _step(path)]):
+            _logger.warning("latest_checkpoint: using %r, as `checkpoint` says, not %s.", str(path), ", ".join(later))
         return str(path)
     if passed_over:
         _logger.warning("latest_checkpoint: no whole checkpoint in %r: %s", str(folder), " ".join(passed_over))
@@ -197,9 +201,13 @@ class _State:
     last_preserved: float | None = None
 
 
+def _step(path: Path) -> int:
+    return step_of(path) or 0
+
+
 def _scan(folder: Path) -> list[Path]:
     found = [path for path in folder.glob(f"model.ckpt-*{SUFFIX}") if step_of(path) is not None]
-    return sorted(found, key=lambda path: step_of(path) or 0)
+    return sorted(found, key=_step)
 
 
 def _read_state(folder: Path) -> _State:
@@ -263,8 +271,8 @@ def _update(folder: Path, state: _State, path: Path, max_to_keep: int | None, ho
     the `checkpoint` file names is not removed before that names another one.
     """
     now = time.time()
-    known_steps = [step_of(known) or 0 for known in state.times]
-    unlisted = [found for found in _scan(folder) if (step_of(found) or 0) > max(known_steps, default=-1)]
+    known_steps = [_step(known) for known in state.times]
+    unlisted = [found for found in _scan(folder) if _step(found) > max(known_steps, default=-1)]
     times = {**state.times, **{found: found.stat().st_mtime for found in unlisted}}
     times.pop(path, None)
     times[path] = now

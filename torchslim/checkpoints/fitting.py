@@ -24,6 +24,7 @@ def arrangement(
     *,
     tf_layout: bool,
     dense_as_convolution: bool = False,
+    drop_background: bool = False,
     reshape: bool = False,
 ) -> Arrangement | None:
     """How a tensor of the shape `stored` becomes a value of `variable`; None if it does not fit.
@@ -33,6 +34,7 @@ def arrangement(
         stored: the shape in the checkpoint.
         tf_layout: the checkpoint is in TensorFlow's layout.
         dense_as_convolution: a matrix may become a kernel that covers its image, and such a kernel a matrix.
+        drop_background: of one output more than `variable` has, the first may be left out.
         reshape: any shape with as many elements will do.
     """
     wanted = variable.tf_shape if tf_layout else variable.shape
@@ -43,9 +45,31 @@ def arrangement(
         # Rows of a flattened image come as H, W, C in TensorFlow and as C, H, W in PyTorch: the order of the kernel's
         # own dimensions there, so that cutting or joining them moves nothing.
         return lambda tensor: place(tensor.reshape(wanted))
+    if drop_background and has_background(wanted, stored, tf_layout=tf_layout):
+        outputs = _outputs_dimension(stored, tf_layout)
+        return lambda tensor: place(tensor.narrow(outputs, 1, tensor.shape[outputs] - 1))
     if reshape and prod(stored) == prod(wanted):
         return lambda tensor: place(tensor.reshape(wanted))
     return None
+
+
+def has_background(wanted: tuple[int, ...], stored: tuple[int, ...], *, tf_layout: bool) -> bool:
+    """Whether `stored` has one output more than `wanted`, and is like it otherwise.
+
+    Example:
+        >>> has_background((1, 1, 1024, 1000), (1, 1, 1024, 1001), tf_layout=True)
+        True
+    """
+    if not wanted or len(wanted) != len(stored):
+        return False
+    outputs = _outputs_dimension(stored, tf_layout)
+    return stored[outputs] == wanted[outputs] + 1 and all(
+        stored[i] == wanted[i] for i in range(len(stored)) if i != outputs
+    )
+
+
+def _outputs_dimension(stored: tuple[int, ...], tf_layout: bool) -> int:
+    return len(stored) - 1 if tf_layout else 0
 
 
 def copy_turned(target: torch.Tensor, value: torch.Tensor) -> None:

@@ -16,7 +16,7 @@ from torchslim.checkpoints.advice import (
     propose_names,
     shortest_exclude,
 )
-from torchslim.checkpoints.fitting import Arrangement, arrangement, copy_turned
+from torchslim.checkpoints.fitting import Arrangement, arrangement, copy_turned, has_background
 from torchslim.checkpoints.names import NameMap, average_of, is_average, is_optimizer_slot
 from torchslim.checkpoints.readers import Reader, StoredTensor
 from torchslim.checkpoints.report import Mismatch, RestoreReport, some
@@ -41,6 +41,7 @@ class Plan:
         checkpoint: where the values come from.
         tf_layout: it is in TensorFlow's layout.
         dense_as_convolution: matrices may become kernels that cover their image, and these matrices.
+        drop_background: the first class of the checkpoint is left out where the model has one class less.
         reshape: any shape with as many elements will do.
         report: what is found and done.
     """
@@ -49,12 +50,14 @@ class Plan:
     checkpoint: Reader
     tf_layout: bool
     dense_as_convolution: bool
+    drop_background: bool
     reshape: bool
     report: RestoreReport
     wanted: list[Variable] = field(default_factory=list)
     missing: list[Variable] = field(default_factory=list)
     mismatched: list[tuple[Variable, StoredTensor]] = field(default_factory=list)
     matches: list[_Match] = field(default_factory=list)
+    without_background: list[Variable] = field(default_factory=list)
 
     def select(self, include: str | Sequence[str] | None, exclude: str | Sequence[str] | None) -> None:
         """Decides which variables are to be restored."""
@@ -108,21 +111,28 @@ class Plan:
             stored.shape,
             tf_layout=self.tf_layout,
             dense_as_convolution=self.dense_as_convolution or naming.dense_as_convolution,
+            drop_background=self.drop_background,
             reshape=self.reshape,
         )
         if arrange is None:
-            wanted = variable.tf_shape if self.tf_layout else variable.shape
             self.mismatched.append((variable, stored))
-            self.report.mismatched.append(Mismatch(variable.op.name, name, stored.shape, wanted))
+            self.report.mismatched.append(Mismatch(variable.op.name, name, stored.shape, self._wanted(variable)))
             return
         if not isinstance(stored.dtype, torch.dtype) or not torch.can_cast(stored.dtype, variable.dtype):
             raise ValueError(
                 f"restore: {name!r} in the checkpoint is {_short(stored.dtype)}, which cannot become the "
                 f"{_short(variable.dtype)} of {variable.op.name!r}. Leave it out with `exclude`."
             )
-        if stored.dtype != variable.dtype:
-            self.report.converted[variable.op.name] = f"{_short(stored.dtype)} -> {_short(variable.dtype)}"
+        changes = [] if stored.dtype == variable.dtype else [f"{_short(stored.dtype)} -> {_short(variable.dtype)}"]
+        if self.drop_background and has_background(self._wanted(variable), stored.shape, tf_layout=self.tf_layout):
+            self.without_background.append(variable)
+            changes.append("without the background class")
+        if changes:
+            self.report.converted[variable.op.name] = ", ".join(changes)
         self.matches.append(_Match(variable, stored, arrange))
+
+    def _wanted(self, variable: Variable) -> tuple[int, ...]:
+        return variable.tf_shape if self.tf_layout else variable.shape
 
     def _sort_the_rest(self, asked_for: Sequence[str]) -> None:
         # A tensor may have several names: what TensorFlow 2 stored from objects has.
@@ -144,6 +154,11 @@ class Plan:
         homeless = [v.op.name for v in self.variables if v.is_meta and v.initializer is None]
         homeless = [name for name in homeless if name not in restored]
         if not report.mismatched and not missing and not homeless:
+            if self.drop_background and not self.without_background:
+                raise ValueError(
+                    f"restore: `drop_background=True`, but nothing in {self.checkpoint.name} has one class more than "
+                    "what is restored. Leave it out."
+                )
             return
         lines = [f"restore: {self.checkpoint.name} does not fit the model; nothing was changed."]
         bad = [mismatch.name for mismatch in report.mismatched]

@@ -31,6 +31,7 @@ def restore(
     *,
     prefer_ema: bool | str = False,
     dense_as_convolution: bool = False,
+    drop_background: bool = False,
 ) -> RestoreReport:
     """Restores variables by name, and fills those that have no memory yet and are not restored.
 
@@ -60,13 +61,16 @@ def restore(
         dense_as_convolution: take the matrix of a `fully_connected` on an image for a convolution that covers the
             image, and the other way round: `[25088, 4096]` and `[7, 7, 512, 4096]` in TensorFlow's layout. Default
             False, because it is right only if the one stands where the other stood.
+        drop_background: where the checkpoint has one class more than the model, leave out the first one: of ImageNet's
+            1001 classes it is the background. Default False: it would be wrong for any other class.
 
     Returns:
         A `RestoreReport`, which is also logged.
 
     Raises:
         ValueError: if variables are missing or have other shapes (it lists them and says what would help), if
-            a pattern finds nothing, `layout` or `prefer_ema` is unknown, or there are no averages to prefer.
+            a pattern finds nothing, `layout` or `prefer_ema` is unknown, or there are no averages to prefer or no
+            background to drop.
         CheckpointError: if the file is damaged or of an unknown kind (a ValueError too).
         FileNotFoundError: if there is no such file.
 
@@ -90,6 +94,7 @@ def restore(
         layout,
         prefer_ema=prefer_ema,
         dense_as_convolution=dense_as_convolution,
+        drop_background=drop_background,
     )
 
 
@@ -104,6 +109,7 @@ def restore_variables(
     *,
     prefer_ema: bool | str = False,
     dense_as_convolution: bool = False,
+    drop_background: bool = False,
     reshape: bool = False,
 ) -> RestoreReport:
     """`restore` for a list of Variables; `reshape`: any shape with as many elements will do."""
@@ -116,7 +122,7 @@ def restore_variables(
     checkpoint = open_checkpoint(source)
     tf_layout = (layout or checkpoint.layout) == "tf"
     report = RestoreReport(checkpoint.name)
-    plan = Plan(variables, checkpoint, tf_layout, dense_as_convolution, reshape, report)
+    plan = Plan(variables, checkpoint, tf_layout, dense_as_convolution, drop_background, reshape, report)
     plan.select(include, exclude)
     plan.match(name_map(names, variables), prefer_ema)
     plan.check(ignore_missing, [exclude] if isinstance(exclude, str) else list(exclude or ()))

@@ -71,7 +71,7 @@ def rng_state() -> dict[str, Any]:
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
         "numpy": np.random.get_state(),
-        "python": random.getstate(),
+        "python": python_state(),
     }
 
 
@@ -81,7 +81,19 @@ def set_rng_state(state: Mapping[str, Any]) -> None:
     if state["cuda"] and torch.cuda.is_available():
         torch.cuda.set_rng_state_all(state["cuda"][: torch.cuda.device_count()])
     np.random.set_state(state["numpy"])
-    random.setstate(state["python"])
+    set_python_state(state["python"])
+
+
+def python_state(generator: Any = random) -> tuple[int, np.ndarray, float | None]:
+    """The state of Python's generator, or of a `random.Random`: 625 numbers as an array, which is quick to pack."""
+    version, numbers, gauss = generator.getstate()
+    return version, np.array(numbers, np.uint32), gauss
+
+
+def set_python_state(state: tuple[int, np.ndarray, float | None], generator: Any = random) -> None:
+    """Puts it back to what `python_state` returned."""
+    version, numbers, gauss = state
+    generator.setstate((version, tuple(numbers.tolist()), gauss))
 
 
 def as_tensor(value: Any) -> torch.Tensor:

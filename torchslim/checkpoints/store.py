@@ -7,8 +7,10 @@ of every tensor and one for the header, so that a flipped bit is found and the t
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
+import shutil
 import uuid
 import zlib
 from collections.abc import Iterator, Mapping
@@ -143,6 +145,7 @@ class SafetensorsFile:
         except (SafetensorError, ValueError, RecursionError) as error:
             raise self._damaged("its header cannot be read, or does not fit the size of the file", error) from error
         self.metadata: dict[str, str] = self.header.pop("__metadata__", None) or {}
+        self._given: set[str] = set()
         self._checksums: dict[str, str] = {}
         if self.metadata.keys() & {HEADER_CHECKSUM, TENSOR_CHECKSUMS}:
             if _header_checksum(self.header, self.metadata) != self.metadata.get(HEADER_CHECKSUM):
@@ -150,14 +153,17 @@ class SafetensorsFile:
             self._checksums = json.loads(self.metadata[TENSOR_CHECKSUMS]) if verify else {}
 
     def read(self, name: str) -> torch.Tensor:
-        """Maps the tensor `name`; compares it with its checksum if there is one.
+        """Maps the tensor `name`, anew each time; compares it with its checksum if there is one.
 
         Raises:
             CheckpointError: if it does not match its checksum, or has a type that this PyTorch does not know.
         """
         try:
+            if name in self._given:  # who has it may have changed it: another mapping has what the file has
+                self._file, self._given = safe_open(self.path, framework="pt", device="cpu"), set()
             tensor = self._file.get_tensor(name)
-        except (SafetensorError, RuntimeError, AttributeError, KeyError) as error:
+            self._given.add(name)
+        except (SafetensorError, OSError, RuntimeError, AttributeError, KeyError) as error:
             raise self._damaged(f"tensor {name!r} cannot be read", error) from error
         if name in self._checksums:
             for i, found in enumerate(_crc32s(bytes_of(tensor))):
@@ -174,14 +180,15 @@ class SafetensorsFile:
 
 
 @contextlib.contextmanager
-def atomic_file(path: Path, size: int = 0) -> Iterator[BinaryIO]:
+def atomic_file(path: Path, size: int | None = None, function: str = "save") -> Iterator[BinaryIO]:
     """A file to write to that becomes `path` once all is on the disk, and vanishes if anything fails.
 
     Args:
         path: its name at the end.
-        size: bytes to be written, for the message about a full disk.
+        size: bytes to be written, where known, for the message about a full disk.
+        function: that writes it, for the same.
     """
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    temporary = _temporary(path)
     try:
         with temporary.open("wb") as file:
             yield file
@@ -193,13 +200,33 @@ def atomic_file(path: Path, size: int = 0) -> Iterator[BinaryIO]:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         if isinstance(error, OSError):
-            reason = error.strerror if path.parent.is_dir() else "the folder does not exist"
+            reason = "the folder does not exist" if error.errno == errno.ENOENT else error.strerror
+            amount = "" if size is None else f" ({size / 1e6:.1f} MB)"
             raise OSError(
                 error.errno,
-                f"save: cannot write {str(path)!r} ({size / 1e6:.1f} MB): {reason}. "
+                f"{function}: cannot write {str(path)!r}{amount}: {reason}. "
                 "No part of it was left behind, and what was there before is untouched",
             ) from error
         raise
+
+
+def link_or_copy(source: Path, path: Path) -> None:
+    """Has `path` be the same file as `source`, or a copy where the file system knows no links; the old one or the new.
+
+    Raises:
+        OSError: if that cannot be done; what was there before is untouched.
+    """
+    if path.exists() and path.samefile(source):
+        return
+    temporary = _temporary(path)
+    try:
+        temporary.hardlink_to(source)
+    except OSError:  # another file system, or one without links
+        with source.open("rb") as whole, atomic_file(path, source.stat().st_size) as file:
+            shutil.copyfileobj(whole, file)
+        return
+    temporary.replace(path)
+    _sync_folder(path.parent)
 
 
 def remove_temporaries(folder: Path, pattern: str) -> None:
@@ -207,6 +234,10 @@ def remove_temporaries(folder: Path, pattern: str) -> None:
     for path in folder.glob(f".{pattern}.????????.tmp"):
         with contextlib.suppress(OSError):
             path.unlink()
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
 
 
 def _sync_folder(folder: Path) -> None:
