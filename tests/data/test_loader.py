@@ -140,7 +140,7 @@ def test_resumes_where_it_stood(done, num_workers):
     batches = iter(first)
     for _ in range(done):
         next(batches)
-    state = first.state_dict() if done else {"pass": 1, "batch": 0, "seed": first.state_dict()["seed"]}
+    state = first.state_dict() if done else {"pass": 1, "items": 0, "seed": first.state_dict()["seed"]}
     second = make(num_workers=num_workers, seed=9)  # what it continues has another seed
     if done == 1:
         next(iter(second))  # workers may be running already
@@ -261,6 +261,44 @@ def test_processes_share_a_pass(monkeypatch):
         parts.append(items_of(loader))
         assert len(loader) == 2
     assert sorted(parts[0] + parts[1]) == list(range(7))
+
+
+def as_process(rank, processes, monkeypatch):
+    monkeypatch.setattr(distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(distributed, "get_world_size", lambda: processes)
+    monkeypatch.setattr(distributed, "get_rank", lambda: rank)
+
+
+def test_with_drop_last_all_processes_have_passes_of_the_same_length(monkeypatch):
+    sizes = []
+    for rank in range(2):
+        as_process(rank, 2, monkeypatch)
+        loader = Loader(Numbers(7), 2, drop_last=True)
+        sizes.append([len(batch[0]) for batch in loader])
+        assert len(loader) == len(sizes[-1])
+    assert sizes == [[2], [2]]
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 1), (2, 3), (4, 2)])
+@pytest.mark.parametrize("done", [1, 3])
+def test_another_number_of_processes_goes_on_in_the_same_pass(before, after, done, monkeypatch):
+    seen, states = [], []
+    make = functools.partial(Loader, Numbers(48), 2, shuffle=True, seed=6)
+    for rank in range(before):
+        as_process(rank, before, monkeypatch)
+        loader = make()
+        seen += [batch[0].tolist() for _, batch in zip(range(done), loader, strict=False)]
+        states.append(loader.state_dict())
+    assert states == before * states[:1]
+    rest = []
+    for rank in range(after):
+        as_process(rank, after, monkeypatch)
+        loader = make()
+        loader.load_state_dict(states[0])
+        rest += items_of(loader)
+    again = before * done * 2 % (after * 2)  # what does not fill the batches of all
+    assert len(rest) == 48 - before * done * 2 + again
+    assert sorted({*rest, *(item for batch in seen for item in batch)}) == list(range(48))
 
 
 def test_workers_end_with_a_loader_that_the_garbage_collector_frees(monkeypatch):

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchvision.transforms import v2
+from torchvision.tv_tensors import Mask
 
 from torchslim.datasets import CLASS_NAMES, PascalVOC, VOCObject, get_dataset, sample_voc
 
@@ -175,8 +177,54 @@ def test_get_dataset(devkit, tmp_path, monkeypatch):
     assert len(get_dataset("pascal_voc", "trainval", devkit, with_difficult=True)[0]) == 3
     monkeypatch.setattr(sample_voc, "create", functools.partial(sample_voc.create, num_images=6))
     assert len(get_dataset("sample_voc", "val", tmp_path / "drawn")) == 2
-    with pytest.raises(ValueError, match=r"one of pascal_voc, sample_voc\. Got 'imagenet'"):
-        get_dataset("imagenet", "train", devkit)
+    with pytest.raises(ValueError, match=r"one of cifar10, .*, pascal_voc, sample_voc\. Got 'coco'"):
+        get_dataset("coco", "train", devkit)
+
+
+def test_detection_gives_boxes_and_labels_that_transforms_know(devkit):
+    voc = PascalVOC(devkit, "trainval", task="detection", with_difficult=True)
+    image, boxes, labels, difficult = voc[0]
+    assert list(voc.items_to_descriptions) == ["image", "boxes", "label", "difficult"]
+    assert torch.equal(boxes, voc.boxes(0))
+    assert [CLASS_NAMES[label] for label in labels] == ["dog", "cat", "dog"]
+    assert difficult.tolist() == [False, True, True]
+    assert [len(field) for field in voc[1][1:]] == [0, 0, 0]
+    flipped = PascalVOC(devkit, "trainval", task="detection", transform=v2.RandomHorizontalFlip(1.0))[0]
+    assert len(flipped) == 3
+    left, _, right, _ = boxes[1].tolist()
+    assert flipped[1][1].tolist()[::2] == [40 - right, 40 - left]  # the picture is 40 pixels wide
+    assert torch.equal(flipped[0], image.flip(-1))
+
+
+def test_segmentation_gives_masks(devkit):
+    colours = [[0, 0, 255], [12, 8, 0]]
+    for part in ("ImageSets/Segmentation", "SegmentationClass"):
+        (devkit / part).mkdir()
+    (devkit / "ImageSets/Segmentation/trainval.txt").write_text("000001\n")
+    picture = Image.fromarray(np.array(colours, np.uint8), "L").convert("P")
+    picture.putpalette(list(range(256)) * 3)
+    picture.save(devkit / "SegmentationClass/000001.png")
+    voc = PascalVOC(devkit, "trainval", task="segmentation")
+    image, mask = voc[0]
+    assert (len(voc), image.shape) == (1, (3, 30, 40))
+    assert isinstance(mask, Mask)
+    assert mask.tolist() == colours
+    assert (
+        PascalVOC(devkit, "trainval", task="segmentation", transform=v2.RandomVerticalFlip(1.0))[0][1].tolist()
+        == (colours[::-1])
+    )
+    Image.new("RGB", (2, 2)).save(devkit / "SegmentationClass/000001.png")
+    with pytest.raises(ValueError, match=r"000001.png' is not a mask: its pixels are RGB"):
+        voc[0]
+
+
+def test_unknown_tasks_and_missing_masks_are_refused(devkit):
+    with pytest.raises(ValueError, match=r"`task` must be one of classification.*Got 'depth'"):
+        PascalVOC(devkit, "trainval", task="depth")
+    (devkit / "ImageSets/Segmentation").mkdir()
+    (devkit / "ImageSets/Segmentation/trainval.txt").write_text("000001\n")
+    with pytest.raises(FileNotFoundError, match=r"have no .png file. The first one is .*000001\.png"):
+        PascalVOC(devkit, "trainval", task="segmentation")
 
 
 PHOTOGRAPHS = Path(__file__).parents[3] / "shared" / "data" / "voc"

@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 
-from torchslim.cli import convert, evaluate, finetune, inspect, predict
+from torchslim.cli import convert, evaluate, finetune, inspect, models, predict, records
 from torchslim.cli.arguments import make_parser
 from torchslim.data import DataError
 
@@ -17,7 +17,9 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], object]] = {
     "evaluate": evaluate.evaluate,
     "finetune": finetune.finetune,
     "inspect": inspect.inspect,
+    "models": models.models,
     "predict": predict.predict,
+    "records": records.records,
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from torchslim.cli import records
 from torchslim.cli.nets import NETS
 
 _MAIN = """\
@@ -69,6 +70,31 @@ examples:
   torchslim convert vgg_16.ckpt vgg_16.safetensors --layout tf
 """
 
+_RECORDS = """\
+Works on TFRecord files, whether they are compressed or not.
+"""
+_RECORDS_EXAMPLES = """\
+examples:
+  torchslim records verify 'data/train-*'
+  torchslim records index 'data/train-*'
+  torchslim records cat data/train-00000-of-00008 --count 3
+  torchslim records cat 'data/train-*' --skip-damaged --output whole.tfrecord
+  torchslim records convert VOCdevkit records/voc --kind voc --split trainval --year 2007 --shards 8
+  torchslim records convert flower_photos records/flowers --kind imagefolder --name flowers --shards 5
+
+`torchslim records ACTION --help` explains the options of each.
+"""
+_MODELS = """\
+Lists the networks, or prints what is known of one: its card, and each of its layers with the shape that it
+gives, its parameters and its multiply-adds. Nothing is computed, so it is quick however large the network.
+"""
+_MODELS_EXAMPLES = """\
+examples:
+  torchslim models
+  torchslim models resnet_v1_50
+  torchslim models resnet_v1_50 --draw resnet.svg --depth 2
+"""
+
 _SCOPES = "SCOPE[,SCOPE...]"
 _ANY_CHECKPOINT = (
     "TensorFlow's (its prefix or any of its files), .safetensors, .pt or .pth, or a run's directory: its newest"
@@ -114,6 +140,8 @@ def make_parser() -> argparse.ArgumentParser:
     _predict(command("predict", "draw what a checkpoint predicts", _PREDICT))
     _inspect(command("inspect", "list, check and compare the tensors of a checkpoint", _INSPECT))
     _convert(command("convert", "write a checkpoint in another format", _CONVERT, _CONVERT_EXAMPLES))
+    _models(command("models", "list the networks; card, layers and drawing of one", _MODELS, _MODELS_EXAMPLES))
+    records.add_arguments(command("records", "check, index, show and make TFRecord files", _RECORDS, _RECORDS_EXAMPLES))
     return parser
 
 
@@ -201,6 +229,18 @@ def _convert(parser: argparse.ArgumentParser) -> None:
         "--layout",
         choices=["torch", "tf"],
         help="of names and kernels in the output (default: torch; tf for a TensorFlow checkpoint)",
+    )
+
+
+def _models(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", nargs="?", help="of a network (default: all are listed)")
+    parser.add_argument("--num-classes", type=_positive, metavar="N", help="build it for so many (default: the card's)")
+    parser.add_argument(
+        "--image-size", type=_positive, metavar="PIXELS", help="side of the pictures (default: the card's)"
+    )
+    parser.add_argument("--draw", type=Path, metavar="FILE.svg", help="draw it, scopes as boxes")
+    parser.add_argument(
+        "--depth", type=int, metavar="N", help="in the drawing, so many boxes inside each other (default: all)"
     )
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, Subset, get_worker_info
 
-__all__ = ["DataError", "Failure", "Field", "Items", "mix_seeds", "short_name"]
+__all__ = ["DataError", "Failure", "Field", "Items", "mix_seeds", "short_name", "to_tensor"]
 
 
 class DataError(RuntimeError):
@@ -52,15 +52,15 @@ class _UnlikeError(ValueError):
 class Items(Dataset[Any]):
     """The data set as the loader sees it: items are tuples of tensors, all alike, or say what is wrong."""
 
-    def __init__(self, dataset: Any, seed: int, fields: list[Field] | None):
-        self.dataset, self.seed, self.fields = dataset, seed, fields
+    def __init__(self, dataset: Any, seed: int, fields: list[Field] | None, dynamic_pad: bool = False):
+        self.dataset, self.seed, self.fields, self.dynamic_pad = dataset, seed, fields, dynamic_pad
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[torch.Tensor, ...] | Failure:
         number, index = key
         try:
             with _seeded(mix_seeds(self.seed, number, index)):
                 item = self.dataset[index]
-            fields = tuple(map(_to_tensor, item if isinstance(item, (tuple, list)) else [item]))
+            fields = tuple(map(to_tensor, item if isinstance(item, (tuple, list)) else [item]))
             self._check(fields)
         except Exception as error:
             reason = str(error) if isinstance(error, _UnlikeError) else f"{type(error).__name__}: {error}"
@@ -73,7 +73,8 @@ class Items(Dataset[Any]):
         if len(fields) != len(self.fields):
             raise _UnlikeError(f"It has {len(fields)} fields, and item 0 has {len(self.fields)}.")
         for place, (field, like) in enumerate(zip(fields, self.fields, strict=True)):
-            if field.shape != like.shape or field.dtype != like.dtype:
+            is_alike = field.ndim == len(like.shape) if self.dynamic_pad else field.shape == like.shape
+            if not is_alike or field.dtype != like.dtype:
                 raise _UnlikeError(
                     f"Its field {place} is {field.dtype} {list(field.shape)}, "
                     f"and that of item 0 {like.dtype} {list(like.shape)}. "
@@ -81,7 +82,12 @@ class Items(Dataset[Any]):
                 )
 
 
-def _to_tensor(value: Any) -> torch.Tensor:
+def to_tensor(value: Any) -> torch.Tensor:
+    """A field of an item as a tensor.
+
+    Raises:
+        TypeError: if it is neither a tensor nor an array or number.
+    """
     if isinstance(value, torch.Tensor):
         return value
     if isinstance(value, (np.ndarray, np.generic, bool, int, float)):
@@ -130,6 +136,8 @@ def _source(dataset: Any, index: int) -> str | None:
     """The file that an item comes from, where the data set tells as torchvision's do."""
     while isinstance(dataset, Subset):
         dataset, index = dataset.dataset, dataset.indices[index]
+    if hasattr(dataset, "locate"):
+        return dataset.locate(index)
     for attribute in ("samples", "images"):
         entries = getattr(dataset, attribute, None)
         if isinstance(entries, (list, tuple)) and index < len(entries):

@@ -11,6 +11,8 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 
 from torchslim.data.items import Failure, Field, Items, mix_seeds, short_name
 from torchslim.learning.device import process
+from torchslim.learning.processes import started
+from torchslim.queues import StalledError
 
 __all__ = ["Loader"]
 
@@ -22,7 +24,8 @@ class Loader:
     numpy's and torch's) are functions of `seed`, the number of the pass and the item, so neither the number
     of workers nor an interruption changes a run: `state_dict` tells where the last pass stands,
     `load_state_dict` goes on there. Random numbers outside are left as they are. Where `torch.distributed` is
-    initialised, each process gets its own part of every pass, and together they see each item once.
+    initialised, each process gets its own part of every pass, and together they see each item once; with `drop_last`
+    all get the same number of batches.
 
     Args:
         dataset: `len(dataset)` items; an item is a tensor or a tuple (list) of tensors, arrays and numbers,
@@ -34,11 +37,14 @@ class Loader:
         seed: of order and items; None: a random one, taken from torch's generator (0 where processes must
             agree).
         pin_memory: batches in page-locked memory; 'auto': where there is CUDA.
+        dynamic_pad: items may differ in size: zeros are added behind, up to the largest of a batch.
+        timeout: seconds to wait for a batch from the workers; None: for ever. Without workers nobody waits.
 
     Raises:
         TypeError: if `dataset` or its items are of another kind.
         ValueError: if there would be no batch: an empty data set, or fewer items than `batch_size` with
             `drop_last`.
+        StalledError: while iterating, if no batch came in time.
         DataError: while iterating, for an item that fails or is unlike item 0. The original error is its
             cause.
 
@@ -61,40 +67,61 @@ class Loader:
         drop_last: bool = False,
         seed: int | None = None,
         pin_memory: bool | str = "auto",
+        dynamic_pad: bool = False,
+        timeout: float | None = 30.0,
     ):
         size = _size_of(dataset)
         if batch_size < 1:
             raise ValueError(f"data.batch: `batch_size` must be positive. Got {batch_size}.")
-        if drop_last and size < batch_size:
+        processes = started()[1]
+        if drop_last and size // processes < batch_size:
+            each = f", {size // processes} for each of {processes} processes" if processes > 1 else ""
             raise ValueError(
                 f"data.batch: `drop_last` leaves no batch of `batch_size` {batch_size}: "
-                f"{short_name(dataset)} has {size} items."
+                f"{short_name(dataset)} has {size} items{each}."
             )
         if seed is not None and seed < 0:
             raise ValueError(f"data.batch: `seed` must not be negative. Got {seed}.")
         if seed is None:
-            seed = 0 if process()[1] > 1 else int(torch.randint(2**62, ()))
+            seed = 0 if processes > 1 else int(torch.randint(2**62, ()))
         self.dataset = dataset
         first = Items(dataset, seed, None)[0, 0]
         if isinstance(first, Failure):
             raise first.to_error(dataset)
         self.fields = [Field(tuple(field.shape), field.dtype) for field in first]
         self._batches = _Batches(size, batch_size, shuffle, drop_last, seed)
-        self._items = Items(dataset, seed, self.fields)
+        self._items = Items(dataset, seed, self.fields, dynamic_pad)
+        self._pins = torch.cuda.is_available() if pin_memory == "auto" else bool(pin_memory)
+        self._timeout = timeout
+        self._make_loader(num_workers)
+        self._next = (0, 0)  # the pass that comes next, and how many of its batches to skip
+        self._position = (0, 0)
+
+    def prefetch(self, capacity: int, num_workers: int = 1) -> None:
+        """Makes batches ahead of those that are asked for, in worker processes.
+
+        Args:
+            capacity: so many batches at least.
+            num_workers: so many processes at least.
+        """
+        workers = max(num_workers, self._loader.num_workers)
+        self._make_loader(workers, prefetch_factor=-(-capacity // workers))
+
+    def _make_loader(self, num_workers: int, prefetch_factor: int | None = None) -> None:
         self._loader = DataLoader(
             self._items,
             batch_sampler=self._batches,
             num_workers=num_workers,
-            collate_fn=_collate,
+            collate_fn=_collate_padded if self._items.dynamic_pad else _collate,
             persistent_workers=num_workers > 0,
-            pin_memory=torch.cuda.is_available() if pin_memory == "auto" else bool(pin_memory),
+            pin_memory=self._pins,
+            timeout=(self._timeout or 0) if num_workers else 0,
+            prefetch_factor=prefetch_factor,
             generator=torch.Generator(),  # its own, so that a pass draws nothing from torch's
         )
         # An iterator with workers must die with its last reference: the garbage collector, which frees graphs, would
         # finalize the queues to the workers first, and torch then waits 5 s for each. This keeps it away from that.
         weakref.finalize(self, id, self._loader).atexit = False
-        self._next = (0, 0)  # the pass that comes next, and how many of its batches to skip
-        self._position = (0, 0)
 
     def __len__(self) -> int:
         """How many batches a whole pass has (in this process)."""
@@ -104,19 +131,37 @@ class Loader:
         number, skip = self._position = self._next
         self._next = (number + 1, 0)
         self._batches.number, self._batches.skip = number, skip
-        for done, batch in enumerate(self._loader, skip + 1):
+        for done, batch in enumerate(self._in_time(), skip + 1):
             if isinstance(batch, Failure):
                 raise batch.to_error(self.dataset)
             self._position = (number, done)
             yield batch
 
+    def _in_time(self) -> Iterator[Any]:
+        try:
+            yield from self._loader
+        except RuntimeError as error:
+            if "timed out" not in str(error):
+                raise
+            self._loader._iterator = None  # ends the workers
+            raise StalledError(
+                f"data.batch: no batch of {short_name(self.dataset)} came from the workers for {self._timeout:g} s. "
+                "If reading is only slow, give a longer `timeout` (None waits for ever) or more `num_workers`."
+            ) from error
+
     def state_dict(self) -> dict[str, int]:
-        """Where the last pass stands: its number, how many of its batches were given out, and the seed of it all."""
-        return {"pass": self._position[0], "batch": self._position[1], "seed": self._items.seed}
+        """Where the last pass stands: its number, how many items all processes have been given, the seed of it all."""
+        number, done = self._position
+        return {"pass": number, "items": done * self._batches.items_at_once(), "seed": self._items.seed}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Makes the next iteration go on where `state` was taken, with the next pass if that one was over."""
-        number, done = state["pass"], state["batch"]
+        """Makes the next iteration go on where `state` was taken, with the next pass if that one was over.
+
+        With other batches, or another number of processes, the last items may come again, but for one batch at most.
+        """
+        number, done = state["pass"], state["items"] // self._batches.items_at_once()
+        if state["items"] >= self._batches.size:
+            done = len(self)
         if state["seed"] != self._items.seed:
             self._items.seed = self._batches.seed = state["seed"]
             self._loader._iterator = None  # workers that run have the other seed
@@ -143,8 +188,13 @@ class _Batches:
 
     def __len__(self) -> int:
         rank, processes = process()
-        mine = len(range(rank, self.size, processes))
-        return mine // self.batch_size if self.drop_last else -(-mine // self.batch_size)
+        if self.drop_last:  # in all processes alike
+            return self.size // processes // self.batch_size
+        return -(-len(range(rank, self.size, processes)) // self.batch_size)
+
+    def items_at_once(self) -> int:
+        """How many items are in the batches of all processes."""
+        return self.batch_size * process()[1]
 
 
 def _collate(items: list[Any]) -> Any:
@@ -152,6 +202,20 @@ def _collate(items: list[Any]) -> Any:
         if isinstance(item, Failure):
             return item
     return tuple(default_collate(items))
+
+
+def _collate_padded(items: list[Any]) -> Any:
+    if any(isinstance(item, Failure) for item in items):
+        return _collate(items)
+    return tuple(map(_stack_padded, zip(*items, strict=True)))
+
+
+def _stack_padded(fields: Sequence[torch.Tensor]) -> torch.Tensor:
+    sizes = [max(axis) for axis in zip(*(field.shape for field in fields), strict=True)]
+    stacked = fields[0].new_zeros(len(fields), *sizes)
+    for target, field in zip(stacked, fields, strict=True):
+        target[tuple(map(slice, field.shape))] = field
+    return stacked
 
 
 def _size_of(dataset: Any) -> int:

@@ -1,8 +1,26 @@
-"""Data sets: Pascal VOC, and drawn stand-ins that need no download."""
+"""Data sets: the usual ones, from their own files or from records, and drawn stand-ins that need no download."""
 
-from torchslim.datasets import sample_voc
+from torchslim.datasets import dataset_factory, dataset_utils, sample_voc
 from torchslim.datasets.dataset_factory import get_dataset
+from torchslim.datasets.image_folder import Flowers, ImageFolder, ImageNet
 from torchslim.datasets.pascal_voc import CLASS_NAMES, PascalVOC, VOCObject
+from torchslim.datasets.record_splits import get_split
 from torchslim.datasets.sample_shapes import SampleShapes
+from torchslim.datasets.small_images import CIFAR10, MNIST
 
-__all__ = ["CLASS_NAMES", "PascalVOC", "SampleShapes", "VOCObject", "get_dataset", "sample_voc"]
+__all__ = [
+    "CIFAR10",
+    "CLASS_NAMES",
+    "MNIST",
+    "Flowers",
+    "ImageFolder",
+    "ImageNet",
+    "PascalVOC",
+    "SampleShapes",
+    "VOCObject",
+    "dataset_factory",
+    "dataset_utils",
+    "get_dataset",
+    "get_split",
+    "sample_voc",
+]

@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from torchslim.datasets import sample_voc
+from torchslim.datasets.image_folder import Flowers, ImageFolder, ImageNet
 from torchslim.datasets.pascal_voc import PascalVOC
+from torchslim.datasets.record_splits import RECORDS, get_split
+from torchslim.datasets.small_images import CIFAR10, MNIST
 
 __all__ = ["DATASETS", "get_dataset"]
 
@@ -16,23 +19,48 @@ def _sample_voc(dataset_dir: str | Path, split_name: str, **kwargs: Any) -> Pasc
     return PascalVOC(sample_voc.create(dataset_dir), split_name, **kwargs)
 
 
-DATASETS: dict[str, Callable[..., PascalVOC]] = {"pascal_voc": PascalVOC, "sample_voc": _sample_voc}
+def _image_folder(dataset_dir: str | Path, split_name: str, **kwargs: Any) -> ImageFolder:
+    return ImageFolder(dataset_dir, split_name, **kwargs)
 
 
-def get_dataset(name: str, split_name: str, dataset_dir: str | Path, **kwargs: Any) -> PascalVOC:
-    """Opens a data set.
+DATASETS: dict[str, Callable[..., Any]] = {
+    "cifar10": CIFAR10,
+    "flowers": Flowers,
+    "imagefolder": _image_folder,
+    "imagenet": ImageNet,
+    "mnist": MNIST,
+    "pascal_voc": PascalVOC,
+    "sample_voc": _sample_voc,
+}
+
+
+def get_dataset(
+    name: str,
+    split_name: str,
+    dataset_dir: str | Path,
+    file_pattern: str | None = None,
+    reader: Callable[..., Any] | None = None,
+    **kwargs: Any,
+) -> Any:
+    """Opens a data set: its records, if they are in the folder, else the files that its authors give out.
 
     Args:
-        name: 'pascal_voc', or 'sample_voc', which is drawn into `dataset_dir` if it is not there yet.
-        split_name: 'train', 'val' or 'trainval' (or another list that the data set has).
+        name: 'cifar10', 'flowers', 'imagefolder', 'imagenet', 'mnist', 'pascal_voc', or 'sample_voc', which is drawn
+            into `dataset_dir` if it is not there yet.
+        split_name: 'train', 'val', 'test', ...: as the data set has it.
         dataset_dir: its folder.
-        kwargs: further arguments of `PascalVOC`: `transform`, `with_difficult`, `year`, `download`.
+        file_pattern: of the records, with `{}` or `%s` for the split: reads records.
+        reader: a class that reads the records: reads records.
+        kwargs: further arguments: `labels_offset`, and for files those of `PascalVOC`, `ImageNet`, ...: `transform`,
+            `download`, ...
 
     Returns:
-        The data set, with `class_names` and `num_classes`.
+        With `class_names` and `num_classes`: of records a `slim.data.Dataset` (for `slim.data.DatasetDataProvider`), of
+        files a data set as PyTorch knows it (for that, `slim.data.batch` and `DataLoader`).
 
     Raises:
-        ValueError: if there is none of that name.
+        ValueError: if there is none of that name, or it has no such split.
+        FileNotFoundError: if the files are not there.
 
     Example:
         >>> import tempfile
@@ -43,4 +71,12 @@ def get_dataset(name: str, split_name: str, dataset_dir: str | Path, **kwargs: A
     """
     if name not in DATASETS:
         raise ValueError(f"get_dataset: `name` must be one of {', '.join(sorted(DATASETS))}. Got {name!r}.")
+    if file_pattern or reader or _has_records(name, split_name, Path(dataset_dir)):
+        return get_split(name, split_name, dataset_dir, file_pattern, reader, **kwargs)
     return DATASETS[name](dataset_dir, split_name, **kwargs)
+
+
+def _has_records(name: str, split_name: str, folder: Path) -> bool:
+    if name not in RECORDS:
+        return False
+    return any(path.is_file() for path in folder.glob(RECORDS[name].file_pattern.format(split_name)))

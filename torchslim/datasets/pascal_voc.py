@@ -1,21 +1,23 @@
-"""Pascal VOC 2007-2012 as a multi-label classification data set with its object boxes.
+"""Pascal VOC 2007-2012: which classes are in a picture, where its objects are, and what each pixel shows.
 
-Reads the `VOCdevkit` layout: `VOC<year>/{JPEGImages, Annotations, ImageSets/Main}`. The challenge: Everingham
-et al., "The Pascal Visual Object Classes (VOC) Challenge", IJCV 2010.
+Reads the `VOCdevkit` layout: `VOC<year>/{JPEGImages, Annotations, SegmentationClass, ImageSets}`. The challenge:
+Everingham et al., "The Pascal Visual Object Classes (VOC) Challenge", IJCV 2010.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
+import numpy as np
 import torch
+from PIL import Image
 from torchvision.datasets import VOCDetection
 from torchvision.io import ImageReadMode, decode_image, read_file
-from torchvision.tv_tensors import BoundingBoxes
+from torchvision.tv_tensors import BoundingBoxes, Mask
 
 __all__ = ["CLASS_NAMES", "PascalVOC", "VOCObject"]
 
@@ -42,6 +44,11 @@ CLASS_NAMES = (
     "tvmonitor",
 )
 
+_ITEMS = {
+    "classification": {"image": "A photograph.", "label": "Which of the 20 classes are in it."},
+    "detection": {"image": "A photograph.", "boxes": "Where its objects are.", "label": "Which class each is of."},
+    "segmentation": {"image": "A photograph.", "mask": "Which class each pixel shows."},
+}
 _LABELS = {name: number for number, name in enumerate(CLASS_NAMES)}
 
 
@@ -64,24 +71,29 @@ class VOCObject(NamedTuple):
 class PascalVOC(torch.utils.data.Dataset[tuple[torch.Tensor, ...]]):
     """The pictures of one list of Pascal VOC and which of the 20 classes are in them.
 
-    An item is `(image, labels)`, or `(image, labels, difficult)` if `with_difficult`:
+    An item begins with the image: uint8 `[3, H, W]`, RGB, every picture with its own size. By `task` follow:
 
-    * image: uint8 `[3, H, W]`, RGB, every picture with its own size; or what `transform` makes of that.
-    * labels: float32 `[20]`, 1 where the picture holds an object of the class, difficult ones included.
-    * difficult: float32 `[20]`, 1 where it holds only difficult ones; VOC's metrics count these neither way.
+    * 'classification': labels, float32 `[20]`, 1 where the picture holds an object of the class, difficult ones
+      included; and, if `with_difficult`, float32 `[20]`, 1 where it holds only difficult ones, which VOC's metrics
+      count neither way.
+    * 'detection': boxes, as `boxes(index)` gives them; labels, int64 `[N]`, the class of each; and, if
+      `with_difficult`, bool `[N]`.
+    * 'segmentation': the mask, as `mask(index)` gives it.
 
     Args:
         root: the folder that holds `VOCdevkit`, or `VOCdevkit`, or the `VOC<year>` in it (then `year` does
             not matter).
-        image_set: a list in `ImageSets/Main`: 'train', 'val', 'trainval', for 2007 also 'test', or one of
-            your own.
+        image_set: a list in `ImageSets/Main` (for segmentation, `ImageSets/Segmentation`): 'train', 'val', 'trainval',
+            for 2007 also 'test', or one of your own.
         year: '2007' to '2012'.
         download: get the year's archive (0.5 to 2 GB) into `root` first, if the folder is not there.
-        transform: called with the picture; needed to batch pictures, as they differ in size.
-        with_difficult: whether items have a third field.
+        transform: called with the picture; needed to batch pictures, as they differ in size. For detection and
+            segmentation, called with all fields and returns them all, as `torchvision.transforms.v2` do.
+        with_difficult: whether items tell what is difficult.
+        task: 'classification', 'detection' or 'segmentation'.
 
     Raises:
-        ValueError: for an unknown `year`, or if the list is empty.
+        ValueError: for an unknown `year` or `task`, or if the list is empty.
         FileNotFoundError: if the folder, the list, a listed picture or its annotation is missing.
 
     Example:
@@ -103,15 +115,18 @@ class PascalVOC(torch.utils.data.Dataset[tuple[torch.Tensor, ...]]):
         year: str | int = "2012",
         *,
         download: bool = False,
-        transform: Callable[[torch.Tensor], Any] | None = None,
+        transform: Callable[..., Any] | None = None,
         with_difficult: bool = False,
+        task: str = "classification",
     ):
+        if task not in _ITEMS:
+            raise ValueError(f"PascalVOC: `task` must be one of {', '.join(_ITEMS)}. Got {task!r}.")
         if str(year) not in (years := [str(y) for y in range(2007, 2013)]):
             raise ValueError(f"PascalVOC: `year` must be one of {', '.join(years)}. Got {year!r}.")
         self.folder = _find_folder(Path(root), str(year), image_set, download)
         self.image_set, self.year = image_set, str(year)
-        self.transform, self.with_difficult = transform, with_difficult
-        self.ids = _read_list(self.folder, image_set)
+        self.transform, self.with_difficult, self.task = transform, with_difficult, task
+        self.ids = _read_list(self.folder, "Segmentation" if task == "segmentation" else "Main", image_set)
         self._check_files()
 
     def __len__(self) -> int:
@@ -119,13 +134,22 @@ class PascalVOC(torch.utils.data.Dataset[tuple[torch.Tensor, ...]]):
 
     def __getitem__(self, index: int) -> tuple[Any, ...]:
         image = self.image(index)
-        labels, difficult = self.target(index)
-        if self.transform is not None:
-            image = self.transform(image)
-        return (image, labels, difficult) if self.with_difficult else (image, labels)
+        if self.task == "classification":
+            image = image if self.transform is None else self.transform(image)
+            return (image, *self.target(index)[: 2 if self.with_difficult else 1])
+        item = (image, self.mask(index)) if self.task == "segmentation" else (image, *self._objects(index, image))
+        return item if self.transform is None else tuple(self.transform(*item))
 
     def __repr__(self) -> str:
         return f"PascalVOC({str(self.folder)!r}, {self.image_set!r}, {len(self)} images)"
+
+    @property
+    def items_to_descriptions(self) -> dict[str, str]:
+        """The fields of an item, and what they are."""
+        items = dict(_ITEMS[self.task])
+        if self.with_difficult and self.task != "segmentation":
+            items["difficult"] = "Which of these VOC's metrics leave out."
+        return items
 
     @property
     def images(self) -> list[str]:
@@ -176,13 +200,37 @@ class PascalVOC(torch.utils.data.Dataset[tuple[torch.Tensor, ...]]):
             float32 `[N, 4]`, `(left, top, right, bottom)` in pixels from 0, right and bottom exclusive, in
             the order of `objects(index)`.
         """
-        corners = [(x0 - 1, y0 - 1, x1, y1) for _, (x0, y0, x1, y1), _, _ in self.objects(index)]
-        height, width = self.image(index).shape[-2:]
-        boxes = torch.tensor(corners, dtype=torch.float32).reshape(-1, 4)
-        return BoundingBoxes(boxes, format="XYXY", canvas_size=(height, width))
+        return _boxes(self.objects(index), self.image(index))
+
+    def mask(self, index: int) -> Mask:
+        """Reads what each pixel of picture number `index` shows.
+
+        Returns:
+            uint8 `[H, W]`: 0 for the background, 1 to 20 for the classes in the order of `CLASS_NAMES`, 255 for the
+            borders of objects, which VOC's metrics leave out.
+
+        Raises:
+            ValueError: if the file is not such a mask; the message names it.
+        """
+        path = self.folder / "SegmentationClass" / f"{self.ids[index]}.png"
+        try:
+            with Image.open(path) as picture:
+                if picture.mode not in ("P", "L"):
+                    raise ValueError(f"its pixels are {picture.mode}, and should be numbers of colours")
+                return Mask(torch.from_numpy(np.array(picture)))
+        except (OSError, ValueError) as error:
+            raise ValueError(f"PascalVOC: {str(path)!r} is not a mask: {error}.") from error
+
+    def _objects(self, index: int, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Boxes, labels and, if wanted, what is difficult."""
+        objects = self.objects(index)
+        labels = torch.tensor([_LABELS[one.name] for one in objects], dtype=torch.int64)
+        difficult = torch.tensor([one.difficult for one in objects], dtype=torch.bool)
+        return (_boxes(objects, image), labels, difficult)[: 3 if self.with_difficult else 2]
 
     def _check_files(self) -> None:
-        for part, ending in (("JPEGImages", ".jpg"), ("Annotations", ".xml")):
+        target = ("SegmentationClass", ".png") if self.task == "segmentation" else ("Annotations", ".xml")
+        for part, ending in (("JPEGImages", ".jpg"), target):
             folder = self.folder / part
             there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
             missing = [name for name in self.ids if name + ending not in there]
@@ -191,6 +239,12 @@ class PascalVOC(torch.utils.data.Dataset[tuple[torch.Tensor, ...]]):
                     f"PascalVOC: {len(missing)} of the {len(self)} images in list {self.image_set!r} "
                     f"have no {ending} file. The first one is {str(folder / missing[0]) + ending!r}."
                 )
+
+
+def _boxes(objects: Sequence[VOCObject], image: torch.Tensor) -> BoundingBoxes:
+    corners = [(x0 - 1, y0 - 1, x1, y1) for _, (x0, y0, x1, y1), _, _ in objects]
+    boxes = torch.tensor(corners, dtype=torch.float32).reshape(-1, 4)
+    return BoundingBoxes(boxes, format="XYXY", canvas_size=(image.shape[-2], image.shape[-1]))
 
 
 def _find_folder(root: Path, year: str, image_set: str, download: bool) -> Path:
@@ -214,9 +268,9 @@ def _find_folder(root: Path, year: str, image_set: str, download: bool) -> Path:
     )
 
 
-def _read_list(folder: Path, image_set: str) -> list[str]:
-    """The image ids of `ImageSets/Main/<image_set>.txt`."""
-    path = folder / "ImageSets" / "Main" / f"{image_set}.txt"
+def _read_list(folder: Path, part: str, image_set: str) -> list[str]:
+    """The image ids of `ImageSets/<part>/<image_set>.txt`."""
+    path = folder / "ImageSets" / part / f"{image_set}.txt"
     if not path.is_file():
         lists = sorted(found.stem for found in path.parent.glob("*.txt"))
         there = [name for name in lists if name.split("_")[0] not in _LABELS]  # but for the classes'

@@ -8,16 +8,36 @@ from collections.abc import Callable
 
 import torch
 
-from torchslim.preprocessing import torchvision_preprocessing, vgg_preprocessing
+from torchslim.preprocessing import (
+    cifarnet_preprocessing,
+    inception_preprocessing,
+    lenet_preprocessing,
+    torchvision_preprocessing,
+    vgg_preprocessing,
+)
 
 __all__ = ["PREPROCESSING", "get_preprocessing"]
 
+_NETS = {
+    cifarnet_preprocessing: ("cifarnet",),
+    inception_preprocessing: (
+        *("inception", "inception_v1", "inception_v2", "inception_v3", "inception_v4", "inception_resnet_v2"),
+        *("mobilenet_v1", "mobilenet_v1_075", "mobilenet_v1_050", "mobilenet_v1_025"),
+        *("mobilenet_v2", "mobilenet_v2_035", "mobilenet_v2_140"),
+        *("mobilenet_v3_small", "mobilenet_v3_large", "mobilenet_v3_small_minimalistic"),
+        *("mobilenet_v3_large_minimalistic", "mobilenet_edgetpu", "mobilenet_edgetpu_075"),
+        *("nasnet_mobile", "nasnet_large", "pnasnet_mobile", "pnasnet_large"),
+    ),
+    lenet_preprocessing: ("lenet",),
+    torchvision_preprocessing: ("torchvision",),
+    vgg_preprocessing: (
+        *("resnet_v1_50", "resnet_v1_101", "resnet_v1_152", "resnet_v1_200"),
+        *("resnet_v2_50", "resnet_v2_101", "resnet_v2_152", "resnet_v2_200"),
+        *("vgg", "vgg_a", "vgg_16", "vgg_19"),
+    ),
+}
 PREPROCESSING: dict[str, Callable[..., torch.Tensor]] = {
-    "torchvision": torchvision_preprocessing.preprocess_image,
-    "vgg": vgg_preprocessing.preprocess_image,
-    "vgg_16": vgg_preprocessing.preprocess_image,
-    "vgg_19": vgg_preprocessing.preprocess_image,
-    "vgg_a": vgg_preprocessing.preprocess_image,
+    name: module.preprocess_image for module, names in _NETS.items() for name in names
 }
 
 
@@ -34,6 +54,9 @@ def get_preprocessing(name: str, is_training: bool = False) -> Callable[..., tor
 
     Raises:
         ValueError: if there is none of that name.
+
+    TF-Slim: the same names. As there, `resnet_v2_*` get VGG's, although the published ResNet v2 checkpoints were
+    trained with Inception's: take `'inception'` for those.
 
     Example:
         >>> preprocess = get_preprocessing("vgg_16")

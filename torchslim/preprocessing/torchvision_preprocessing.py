@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torchvision.transforms.v2 import functional as F
 
-from torchslim.preprocessing.image_ops import channels_first, crop_offset, random_side
+from torchslim.preprocessing.image_ops import channels_first, crop_offset, random_flip, random_side, recorded
 
 __all__ = ["RGB_DEVIATIONS", "RGB_MEANS", "preprocess_image"]
 
@@ -18,6 +18,7 @@ RGB_MEANS = (0.485, 0.456, 0.406)
 RGB_DEVIATIONS = (0.229, 0.224, 0.225)
 
 
+@recorded
 def preprocess_image(
     image: torch.Tensor,
     output_height: int,
@@ -62,7 +63,6 @@ def preprocess_image(
     # torchvision's middle is another one where the margin is odd.
     image = F.crop(image, *offset, *crop) if is_training else F.center_crop(image, list(crop))
     image = image.float() / 255
-    if is_training and torch.rand(()) < 0.5:
-        image = image.flip(-1)
+    image = random_flip(image) if is_training else image
     image = F.normalize(image, list(RGB_MEANS), list(RGB_DEVIATIONS))
     return image if data_format == "NCHW" else image.permute(1, 2, 0)

@@ -12,16 +12,19 @@ import torch
 from torchslim.preprocessing.image_ops import (
     channels_first,
     crop_offset,
+    random_flip,
     random_side,
-    resize_bilinear,
+    recorded,
     size_with_shorter_side,
 )
+from torchslim.preprocessing.resize import resize_images
 
 __all__ = ["RGB_MEANS", "preprocess_for_eval", "preprocess_for_train", "preprocess_image"]
 
 RGB_MEANS = (123.68, 116.78, 103.94)
 
 
+@recorded
 def preprocess_image(
     image: torch.Tensor,
     output_height: int,
@@ -37,7 +40,7 @@ def preprocess_image(
     `functools.partial(preprocess_image, output_height=224, output_width=224)` is a `transform` for data sets.
 
     Args:
-        image: RGB in 0..255, uint8 or float, `[3, H, W]` (`[H, W, 3]` for `NHWC`).
+        image: RGB in 0..255, uint8 or float, `[3, H, W]` (`[H, W, 3]` for `NHWC`); or a Symbol of one.
         output_height: pixels.
         output_width: pixels.
         is_training: random size, place and mirroring; else the middle of the picture.
@@ -88,8 +91,7 @@ def preprocess_for_train(
         ValueError: if the sides are not in order, or the resized picture is smaller than the output.
     """
     side = random_side(resize_side_min, resize_side_max)
-    result = _resize_and_crop(image, side, (output_height, output_width), is_random=True)
-    return result.flip(-1) if torch.rand(()) < 0.5 else result
+    return random_flip(_resize_and_crop(image, side, (output_height, output_width), is_random=True))
 
 
 def preprocess_for_eval(
@@ -112,5 +114,5 @@ def preprocess_for_eval(
 def _resize_and_crop(image: torch.Tensor, side: int, crop: tuple[int, int], is_random: bool) -> torch.Tensor:
     """Resizes, but computes the crop only; subtracts the mean colour."""
     size = size_with_shorter_side(image.shape[1], image.shape[2], side)
-    result = resize_bilinear(image, *size, window=(*crop_offset(size, crop, is_random), *crop))
-    return result.sub_(torch.tensor(RGB_MEANS)[:, None, None])
+    result = resize_images(image, *size, window=(*crop_offset(size, crop, is_random), *crop))
+    return result.sub_(torch.tensor(RGB_MEANS, device=image.device)[:, None, None])
