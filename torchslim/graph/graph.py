@@ -13,7 +13,7 @@ from torch.fx import Graph as FxGraph
 
 from torchslim.graph.model import Model, make_model
 from torchslim.graph.scopes import Reuse, ScopeNames, get_variable_scope
-from torchslim.graph.symbol import Recorder, Symbol, call_with
+from torchslim.graph.symbol import INPUT, Recorder, Symbol, call_with
 from torchslim.graph.tree import container, hang, share_tensors
 from torchslim.graph.variable import Layer, Scope, Variable, scope_of_path, variables_of
 
@@ -105,6 +105,7 @@ class Graph:
         last = next((node for node in reversed(nodes) if node.op == "placeholder"), None)
         with self.fx_graph.inserting_after(last):
             node = self.fx_graph.placeholder((name or "inputs").replace("/", "_"))
+        node.meta[INPUT] = tuple(shape), dtype
         node.target = node.name  # the generated `forward` calls its arguments by their targets
         return self.recorder.symbol(node, runs)  # type: ignore[arg-type]
 
@@ -314,8 +315,8 @@ class Batches:
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, ...]]:
         used = sorted({loader for loader, _ in self.places})
-        for batches in zip(*(self.loaders[loader] for loader in used), strict=False):
-            yield tuple(batches[used.index(loader)][item] for loader, item in self.places)
+        batches = zip(*(self.loaders[loader] for loader in used), strict=False)  # now: some loaders draw a number here
+        return (tuple(batch[used.index(loader)][item] for loader, item in self.places) for batch in batches)
 
     def __len__(self) -> int:
         return min(len(self.loaders[loader]) for loader, _ in self.places)  # type: ignore[arg-type]

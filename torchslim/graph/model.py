@@ -10,12 +10,14 @@ import torch
 from torch import fx, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
-from torchslim.graph.symbol import Symbol
+from torchslim.graph.symbol import INPUT, SCOPE, Symbol
 from torchslim.graph.tree import is_container
 from torchslim.graph.variable import Layer, Scope, Variable
 
 if TYPE_CHECKING:
+    from torchslim.graph.build import InputSpec
     from torchslim.graph.graph import Graph
+    from torchslim.model_summary import Summary
 
 _META = "torchslim"
 
@@ -40,6 +42,9 @@ class Model(Scope, fx.GraphModule):
     The `repeat` and `stack` scopes are `nn.Sequential`s, parameters have the keys that scopes gave them, and nothing of
     torchslim runs when it is called. It can be compiled, exported, copied, pickled and distributed.
 
+    Attributes:
+        preprocess: what a picture needs before the model sees it; models of `slim.nets.get` have it.
+
     Example:
         >>> import torch, torchslim as slim
         >>> def net(images):
@@ -54,6 +59,9 @@ class Model(Scope, fx.GraphModule):
         torch.Size([2, 4, 8, 8])
     """
 
+    preprocess: Callable[..., torch.Tensor]
+    _notes = (*Layer.notes, "preprocess")  # GraphModule leaves them behind when it is made of another module
+
     def __init__(self, root: nn.Module, graph: fx.Graph, class_name: str = "Model") -> None:
         super().__init__(root, graph, class_name)
         # GraphModule rebuilds what holds the layers as plain modules: put the real ones back.
@@ -62,7 +70,7 @@ class Model(Scope, fx.GraphModule):
         self._parameters.update(root._parameters)
         self._buffers.update(root._buffers)
         self._non_persistent_buffers_set |= root._non_persistent_buffers_set
-        self.__dict__.update({name: root.__dict__[name] for name in Layer.notes if name in root.__dict__})
+        self.__dict__.update({name: root.__dict__[name] for name in self._notes if name in root.__dict__})
 
     def _deepcopy_init(self) -> Callable[..., None]:
         return Model.__init__
@@ -99,6 +107,27 @@ class Model(Scope, fx.GraphModule):
         nodes = list(self.graph.nodes)
         found = [nodes[known[name].position] for name in names]
         return _assemble(self, self.graph, found[0] if len(found) == 1 else tuple(found), None)
+
+    def summary(self, *inputs: torch.Tensor | InputSpec) -> Summary:
+        """What the model consists of: each call with the shape that it gives, its parameters and multiply-adds.
+
+        Args:
+            inputs: examples of what flows in; default: what the model was built for.
+
+        Raises:
+            ValueError: if it was built for images of any size, and there is no example.
+
+        Example:
+            >>> import torch, torchslim as slim
+            >>> slim.build(lambda x: slim.conv2d(x, 4, [3, 3], scope='conv1'), torch.empty(1, 3, 8, 8)).summary()
+            name    kind    output             parameters  multiply-adds
+            inputs          [None, 3, 8, 8]             0              0
+            conv1   Conv2d  [None, 4, 8, 8]           112          6,912
+            parameters: 112, multiply-adds: 6,912
+        """
+        from torchslim.model_summary import summarize
+
+        return summarize(self, *inputs)
 
 
 def make_model(graph: Graph, outputs: Any, inputs: Sequence[Symbol] | None, *, whole: Any = None) -> Model:
@@ -144,7 +173,7 @@ def _assemble(
         *(node for node in graph.nodes if node.op != "placeholder" and node in needed),
     ]:
         new[node] = copied.node_copy(node, new.__getitem__)
-        new[node].meta = {}
+        new[node].meta = _kept(node)
     copied.output(tree_map(new.__getitem__, outputs))
     if end_points is None:
         targets = {str(node.target) for node in new if node.op in ("call_module", "get_attr")}
@@ -212,7 +241,13 @@ def _calls_of(graph: fx.Graph) -> list[tuple[Any, ...]]:
     def named(argument: Any) -> Any:
         return fx.map_arg(argument, lambda node: _NodeName(node.name))
 
-    return [(node.op, node.name, node.target, named(node.args), named(node.kwargs)) for node in graph.nodes]
+    return [
+        (node.op, node.name, node.target, named(node.args), named(node.kwargs), _kept(node)) for node in graph.nodes
+    ]
+
+
+def _kept(node: fx.Node) -> dict[str, Any]:
+    return {key: node.meta[key] for key in (SCOPE, INPUT) if key in node.meta}
 
 
 def _rebuild(state: dict[str, Any], calls: list[tuple[Any, ...]]) -> Model:
@@ -226,11 +261,12 @@ def _rebuild(state: dict[str, Any], calls: list[tuple[Any, ...]]) -> Model:
             is_leaf=lambda leaf: isinstance(leaf, _NodeName),
         )
 
-    for op, name, target, args, kwargs in calls:
+    for op, name, target, args, kwargs, kept in calls:
         if op == "output":
             graph.output(found(args[0]))
         else:
             nodes[name] = graph.create_node(op, target, found(args), found(kwargs), name)
+            nodes[name].meta.update(kept)
     root = nn.Module()
     root.__dict__.update(state)
     model = Model(root, graph)

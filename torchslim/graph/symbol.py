@@ -15,12 +15,17 @@ from torch import fx
 from torch.fx.proxy import GraphAppendingTracer
 from torch.utils._pytree import tree_leaves, tree_map
 
+from torchslim.graph.scopes import get_variable_scope
+
 if TYPE_CHECKING:
     from torchslim.graph.graph import Graph
 
 # The key of `node.meta` that holds what the two runs gave, and the one that holds TF-Slim's tensor aliases.
 RUNS = "slim_runs"
 ALIASES = "slim_aliases"
+# What a built model keeps of them: the scope in which a call was made, and the shape and dtype of a placeholder.
+SCOPE = "slim_scope"
+INPUT = "slim_input"
 
 
 # In signatures: what TensorFlow code calls a tensor, that is a tensor, a Symbol or a Variable.
@@ -167,6 +172,7 @@ class Recorder(GraphAppendingTracer):
     def symbol(self, node: fx.Node, runs: tuple[Any, Any]) -> Symbol:
         """The Symbol of a node, which takes over what the two runs gave."""
         node.meta[RUNS] = runs
+        node.meta.setdefault(SCOPE, get_variable_scope(self.owner).name)
         return Symbol(node, self)
 
     def run_again(self, node: fx.Node, which: int = 0) -> Any:
@@ -209,7 +215,7 @@ class Recorder(GraphAppendingTracer):
         args, kwargs = to_meta(tree_map(value_of, (args, kwargs)))
         with torch.no_grad(), torch.device("meta"):
             if kind == "call_module":
-                return _call_on_meta(self.owner.root.get_submodule(target), args, kwargs)
+                return call_on_meta(self.owner.root.get_submodule(target), args, kwargs)
             if kind == "call_method":
                 return getattr(args[0], target)(*args[1:], **kwargs)
             return target(*args, **kwargs)
@@ -221,7 +227,8 @@ def _is_known(first: Any, second: Any) -> bool:
     return type(first) is type(second) and first == second
 
 
-def _call_on_meta(module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def call_on_meta(module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Calls a module on `meta` tensors, wherever its own tensors are."""
     tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
     if all(tensor.is_meta for tensor in tensors.values()):
         return module(*args, **kwargs)

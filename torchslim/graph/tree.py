@@ -14,7 +14,10 @@ from torch import fx, nn
 
 from torchslim.graph.variable import Layer, Scope, Variable
 
-_RESERVED = frozenset([*dir(fx.GraphModule), *vars(nn.Module()), "meta", "end_points", "extract", "inputs"])
+_RESERVED = frozenset([
+    *(*dir(fx.GraphModule), *vars(nn.Module())),
+    *("meta", "end_points", "extract", "inputs", "preprocess", "summary"),
+])  # fmt: skip
 
 
 def hang(root: nn.Module, scope: str, module: nn.Module, *, keeps_name: bool) -> str:

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from torchslim.graph import Layer, Symbol
 from torchslim.layers.base import _IN_PLACE, Function
+from torchslim.layers.synchronized import is_spread, moments_over_processes, normalize
 
 TF_TO_TORCH = {
     "gamma": "weight",
@@ -24,10 +25,14 @@ class BatchNorm(Layer, nn.modules.batchnorm._BatchNorm):
     """A batch norm whose scale and offset are there or not, each by itself.
 
     It updates its statistics itself while training; `is_training=False` keeps it at inference for good.
+
+    Attributes:
+        synchronized: whether the batch is that of all processes that train together.
     """
 
     running_mean: torch.Tensor
     running_var: torch.Tensor
+    synchronized = False
 
     def __init__(
         self,
@@ -73,7 +78,9 @@ class BatchNorm(Layer, nn.modules.batchnorm._BatchNorm):
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Computes the layer on `[N, C, ...]` (or `[N, ..., C]`)."""
         net = inputs.movedim(-1, 1) if self.channels_last else inputs
-        if self.training and self.biased:
+        if self.training and self._is_spread():
+            net = self._train_spread(net)
+        elif self.training and self.biased:
             net = self._train_biased(net)
         else:
             net = functional.batch_norm(
@@ -97,6 +104,18 @@ class BatchNorm(Layer, nn.modules.batchnorm._BatchNorm):
             self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
             self.running_var.lerp_(variance.to(self.running_var.dtype), self.momentum)
         return functional.batch_norm(net, None, None, self.weight, self.bias, True, 0.0, self.eps)
+
+    def _train_spread(self, net: torch.Tensor) -> torch.Tensor:
+        """Normalizes by, and stores, the moments of all processes."""
+        moments = moments_over_processes(net, [d for d in range(net.ndim) if d != 1])
+        with torch.no_grad():
+            variance = moments.variance if self.biased else moments.unbiased_variance
+            self.running_mean.lerp_(moments.mean.to(self.running_mean.dtype), self.momentum)
+            self.running_var.lerp_(variance.to(self.running_var.dtype), self.momentum)
+        return normalize(net, moments, self.weight, self.bias, self.eps)
+
+    def _is_spread(self) -> bool:
+        return self.synchronized and is_spread()
 
     def _load_from_state_dict(self, *args: Any) -> None:
         # PyTorch's batch norm asks for `num_batches_tracked` where a state_dict carries no version.

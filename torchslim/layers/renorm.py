@@ -12,6 +12,7 @@ from torch.nn import functional
 from torchslim.graph import Symbol, is_symbolic
 from torchslim.initializers import initialize_
 from torchslim.layers.batch_statistics import BatchNorm
+from torchslim.layers.synchronized import Moments, moments_over_processes, normalize, sum_over_processes
 
 _DEBIAS = {"running_mean_biased": "biased", "running_mean_step": "local_step"}
 _RENORM = {
@@ -59,29 +60,39 @@ class OwnBatchNorm(BatchNorm):
             return super().forward(inputs)
         net = inputs.movedim(-1, 1) if self.channels_last else inputs
         axes = [axis for axis in range(net.ndim) if axis != 1]
-        wide = net.to(self.running_mean.dtype)
-        if batch_weights is None:
-            variance, mean = torch.var_mean(wide.detach(), axes, correction=0)
-            net = functional.batch_norm(net, None, None, self.weight, self.bias, True, 0.0, self.eps)
+        if batch_weights is not None:
+            net, moments = self._normalize_weighted(net, axes, batch_weights)
+        elif self._is_spread():
+            moments = moments_over_processes(net, axes)
+            net = normalize(net, moments, self.weight, self.bias, self.eps)
         else:
-            weights = batch_weights.to(wide.dtype).reshape(-1, *[1] * (net.ndim - 1))
-            total = weights.sum() * net[0, 0].numel()
-            mean = (weights * wide).sum(axes, keepdim=True) / total
-            variance = (weights * (wide - mean).square()).sum(axes, keepdim=True) / total
-            wide = (wide - mean) * torch.rsqrt(variance + self.eps)
-            net = _affine(wide, self.weight, self.bias, 1).to(net.dtype)
-            mean, variance = mean.flatten(), variance.flatten()
-        self._keep(mean.detach(), variance.detach(), inputs.numel() // self.num_features)
+            variance, mean = torch.var_mean(net.detach().to(self.running_mean.dtype), axes, correction=0)
+            moments = Moments(mean, variance, mean.new_full((1,), net.numel() / mean.numel()))
+            net = functional.batch_norm(net, None, None, self.weight, self.bias, True, 0.0, self.eps)
+        if not net.is_meta:  # where only shapes are looked at, nothing is kept
+            self._keep(moments)
         if self.activation is not None:
             net = self.activation(net)
         return net.movedim(1, -1) if self.channels_last else net
 
+    def _normalize_weighted(
+        self, net: torch.Tensor, axes: list[int], batch_weights: torch.Tensor
+    ) -> tuple[torch.Tensor, Moments]:
+        summed = sum_over_processes if self._is_spread() else torch.clone
+        wide = net.to(self.running_mean.dtype)
+        weights = batch_weights.to(wide.dtype).reshape(-1, *[1] * (net.ndim - 1))
+        total = summed(weights.sum() * net[0, 0].numel())
+        mean = summed((weights * wide).sum(axes, keepdim=True)) / total
+        variance = summed((weights * (wide - mean).square()).sum(axes, keepdim=True)) / total
+        wide = (wide - mean) * torch.rsqrt(variance + self.eps)
+        number = summed(mean.new_full((1,), net.numel() / mean.numel()))
+        return _affine(wide, self.weight, self.bias, 1).to(net.dtype), Moments(
+            mean.flatten(), variance.flatten(), number
+        )
+
     @torch.no_grad()
-    def _keep(self, mean: torch.Tensor, variance: torch.Tensor, count: int) -> None:
-        if mean.is_meta:  # only shapes are looked at
-            return
-        if not self.biased:
-            variance = variance * (count / max(count - 1, 1))
+    def _keep(self, moments: Moments) -> None:
+        mean, variance = moments.mean, moments.variance if self.biased else moments.unbiased_variance
         new = {"running_var": self.running_var.lerp(variance, self.momentum)}
         if self.zero_debias:
             new["running_mean_step"] = self.running_mean_step + 1
@@ -160,9 +171,14 @@ class CorrectedBatchNorm(BatchNorm):
             return super().forward(inputs)
         axis = inputs.ndim - 1 if self.channels_last else 1
         wide = inputs.to(self.running_mean.dtype)
-        variance, mean = torch.var_mean(wide, [a for a in range(wide.ndim) if a != axis], correction=0, keepdim=True)
-        net = (wide - mean) * torch.rsqrt(variance + self.eps)
-        mean, variance = mean.detach().flatten(), variance.detach().flatten()
+        axes = [a for a in range(wide.ndim) if a != axis]
+        if self._is_spread():
+            mean, variance, _ = moments_over_processes(wide, axes)
+        else:
+            variance, mean = torch.var_mean(wide, axes, correction=0)
+        shape = [-1, *[1] * (inputs.ndim - 1 - axis)]
+        net = (wide - mean.view(shape)) * torch.rsqrt(variance.view(shape) + self.eps)
+        mean, variance = mean.detach(), variance.detach()
         if self.renorm:
             net = _affine(net, *self._correction(mean, variance), axis)
         if self.adjustment is not None:

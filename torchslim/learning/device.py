@@ -102,17 +102,24 @@ def has_bfloat16(device: torch.device) -> bool:
     return any(getattr(torch.cpu, ask, bool)() for ask in asks)
 
 
-def resolve_channels_last(channels_last: bool | str, device: torch.device, module: nn.Module) -> bool:
+def resolve_channels_last(
+    channels_last: bool | str, device: torch.device, module: nn.Module, *, divided: bool = False
+) -> bool:
     """Whether kernels lie channels-last in memory, which makes feature maps follow; logical shapes stay as they are.
 
     Args:
         channels_last: True, False or `'auto'`: where it is faster, on CUDA and the CPU.
         device: where the training runs.
         module: without 2-D convolutions it makes no difference, and nothing is converted.
+        divided: whether kernels are divided among processes (FSDP2), which takes no other than their own layout.
 
     Raises:
-        ValueError: if `channels_last` is none of these.
+        ValueError: if `channels_last` is none of these, or True where kernels are divided.
     """
+    if divided and channels_last == "auto":
+        channels_last = False
+    if divided and channels_last:
+        raise ValueError(f"channels_last: parallel='fsdp' takes no other layout. Got {channels_last!r}; use 'auto'.")
     if channels_last not in (True, False, "auto"):
         raise ValueError(f"channels_last: use 'auto', True or False. Got {channels_last!r}.")
     wanted = device.type in ("cpu", "cuda") if channels_last == "auto" else bool(channels_last)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 
 from torchslim.graph import Variable
+from torchslim.graph.parts import like
 from torchslim.learning.gradients import GradientTransform, Pair, clip_factors
 from torchslim.learning.trained import tensor_of
 
@@ -35,7 +36,8 @@ class GradientSteps:
         self.transforms = list(transforms)
         self._trained = list(trained)
         self._parameters = [tensor_of(variable) for variable in trained]
-        self._factors = {self._parameters[position]: factor for position, factor in factors.items()}
+        parameters = self._parameters
+        self._factors = {parameters[i]: like(factor, parameters[i]) for i, factor in factors.items()}
         self._clip_gradient_norm = clip_gradient_norm
         own = {id(parameter) for parameter in self._parameters}
         self._l2: dict[float, list[torch.Tensor]] = defaultdict(list)

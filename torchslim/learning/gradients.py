@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import distributed, nn
 
+from torchslim.graph.parts import like, whole
+from torchslim.learning.device import process
 from torchslim.summaries import Summary
 
 logger = logging.getLogger(__name__)
@@ -128,10 +130,11 @@ def add_gradient_noise(grads_and_vars: Sequence[Pair], scale: float) -> list[Pai
     noisy: list[Pair] = []
     for gradient, variable in grads_and_vars:
         if gradient is not None:
-            noise = nn.init.trunc_normal_(torch.empty_like(gradient), std=scale, a=-2 * scale, b=2 * scale)
-            if distributed.is_available() and distributed.is_initialized():
+            noise = torch.empty(gradient.shape, dtype=gradient.dtype, device=gradient.device)
+            nn.init.trunc_normal_(noise, std=scale, a=-2 * scale, b=2 * scale)
+            if process()[1] > 1:
                 distributed.broadcast(noise, 0)
-            gradient = gradient + noise
+            gradient = gradient + like(noise, gradient)
         noisy.append((gradient, variable))
     return noisy
 
@@ -148,7 +151,7 @@ def tensor_norms(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
     which is 2 % wrong for the 10^8 weights of VGG's first dense layer.
     """
     rows = [torch.linalg.vector_norm(t, dim=tuple(range(1, t.ndim))) if t.ndim > 1 else t for t in tensors]
-    return torch.stack(torch._foreach_norm(rows))
+    return whole(torch.stack(torch._foreach_norm(rows)))
 
 
 def add_gradients_summaries(grads_and_vars: Sequence[Pair]) -> list[Summary]:

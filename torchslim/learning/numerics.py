@@ -7,7 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import torch
+from torch import distributed
 from torch.utils._pytree import tree_leaves
+
+from torchslim.learning.device import process
 
 # On the CPU larger gradients are not looked at: reading those of VGG16's dense layers again would take 2 % of a step.
 # What is not finite there comes from what is not finite in the gradient of their biases, or of layers before them.
@@ -27,6 +30,8 @@ class NumericsCheck:
         device: where they are.
         inputs: names of what a batch has.
         at_once: whether `look` raises. Default: on the CPU.
+        in_parts: whether each of several processes has a part of each gradient, so that a single one may see what is
+            bad. Otherwise all see it: where a loss is not finite, so is the mean of the gradients.
 
     Example:
         >>> check = NumericsCheck(['fc/weights'], torch.device('cpu'), ['images'])
@@ -36,11 +41,18 @@ class NumericsCheck:
     """
 
     def __init__(
-        self, names: Sequence[str], device: torch.device, inputs: Sequence[str] = (), *, at_once: bool | None = None
+        self,
+        names: Sequence[str],
+        device: torch.device,
+        inputs: Sequence[str] = (),
+        *,
+        at_once: bool | None = None,
+        in_parts: bool = False,
     ) -> None:
         self._names = names
         self._inputs = inputs
         self._at_once = device.type == "cpu" if at_once is None else at_once
+        self._in_parts = in_parts
         self._first_bad_step = torch.full((), _NEVER, device=device)
         self._bad = torch.zeros((), dtype=torch.bool, device=device)  # what was, in that step: one for each label
         self._labels: list[str] = []
@@ -63,12 +75,14 @@ class NumericsCheck:
         Raises:
             FloatingPointError: on the CPU, if something is not finite.
         """
-        if self._at_once and _is_finite(losses, gradients):
-            return
+        if self._at_once:
+            is_finite = _is_finite(losses, gradients)
+            if not self._in_any(torch.tensor(not is_finite)) if self._in_parts else is_finite:
+                return
         bad = _flags(losses, gradients, batch)
         self._labels = [f"input {name!r}" for name in self._names_of(batch)]
         self._labels += [*losses, *(f"the gradient of {name!r}" for name in self._names)]
-        is_bad = bad[len(batch) :].any()
+        is_bad = self._in_any(bad[len(batch) :].any())
         is_first = is_bad & (self._first_bad_step == _NEVER)
         self._bad = torch.where(is_first, bad, self._bad)
         self._first_bad_step = torch.where(is_first, step, self._first_bad_step)
@@ -81,8 +95,10 @@ class NumericsCheck:
     def raise_if_bad(self) -> None:
         """Raises if a step has been bad. Except on the CPU, it waits for the device.
 
+        Several processes have to ask at the same step.
+
         Raises:
-            FloatingPointError: it names the first such step, and what was not finite there.
+            FloatingPointError: it names the first such step, and what was not finite there, and in which process.
         """
         if not self._at_once:
             self._raise("The variables are finite: such steps have no gradient")
@@ -91,12 +107,37 @@ class NumericsCheck:
         step = int(self._first_bad_step)
         if step == _NEVER:
             return
-        bad = [label for label, is_bad in zip(self._labels, self._bad.tolist(), strict=True) if is_bad]
+        bad, where = self._blamed()
         more = f", nor {'is' if len(bad) == 2 else 'are'} {bad[1]}" + ", ..." * (len(bad) > 2) if bad[1:] else ""
         raise FloatingPointError(
-            f"check_numerics: {bad[0]} is not finite at step {step}{more}. {variables}; checkpoints are not written "
-            "with such values. Lower the learning rate, set `clip_gradient_norm`, or look for bad values in the batch."
+            f"check_numerics: {bad[0]} is not finite at step {step}{where}{more}. {variables}; checkpoints are "
+            "not written with such values. Lower the learning rate, set `clip_gradient_norm`, or look for bad values "
+            "in the batch."
         )
+
+    def _blamed(self) -> tuple[list[str], str]:
+        """What was bad, and in which process: the first one with a bad loss, or else with a bad gradient."""
+        bad = [label for label, is_bad in zip(self._labels, self._bad.tolist(), strict=True) if is_bad]
+        size = process()[1]
+        if size == 1:
+            return bad, ""
+        of_all: list[list[str]] = [bad] * size
+        distributed.all_gather_object(of_all, bad)
+
+        def guilt(rank: int) -> int:
+            kinds = {label.partition(" ")[0] for label in of_all[rank] if not label.startswith("the gradient")}
+            return 2 if kinds - {"input"} else bool(of_all[rank])
+
+        first = max(range(size), key=guilt)
+        return of_all[first], f" in process {first}" if guilt(first) == 2 else ""
+
+    def _in_any(self, is_bad: torch.Tensor) -> torch.Tensor:
+        """Whether it is so in this process or, where gradients are in parts, in any."""
+        if not self._in_parts:
+            return is_bad
+        number = is_bad.to(torch.uint8)
+        distributed.all_reduce(number, distributed.ReduceOp.MAX)
+        return number.bool()
 
     def _names_of(self, batch: Sequence[Any]) -> Sequence[str]:
         return self._inputs if len(self._inputs) == len(batch) else [str(i) for i in range(len(batch))]

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
+from torchslim.graph.parts import is_in_parts, like
 from torchslim.optimizers import FormulaOptimizer, Schedule, set_learning_rate
 
 logger = logging.getLogger("torchslim")
@@ -143,7 +144,7 @@ def _equal(first: Any, second: Any) -> bool:
 
 
 def align_state(optimizer: torch.optim.Optimizer) -> None:
-    """Gives the optimizer's tensors the place and memory layout of their parameters.
+    """Gives the optimizer's tensors the place and memory layout of their parameters, in parts if these are.
 
     PyTorch's fused kernels walk through a parameter and its state in the order of memory: with a channels-last kernel
     and a momentum that was read from a file, they would pair up the wrong elements without a word.
@@ -151,6 +152,7 @@ def align_state(optimizer: torch.optim.Optimizer) -> None:
     for parameter, state in optimizer.state.items():
         for name, value in state.items():
             if isinstance(value, torch.Tensor) and value.shape == parameter.shape:
+                state[name] = value = like(value, parameter)
                 aligned = torch.empty_like(parameter, dtype=value.dtype, requires_grad=False)
                 if (value.stride(), value.device) != (aligned.stride(), aligned.device):
                     state[name] = aligned.copy_(value)
@@ -168,5 +170,5 @@ def _fused(factory: OptimizerFactory, tensors: Sequence[torch.Tensor], device: t
         return {}
     undecided = all(name in takes and takes[name].default is None for name in ("fused", "foreach"))
     differentiable = "differentiable" in takes and takes["differentiable"].default
-    possible = device.type == "cpu" and all(tensor.is_floating_point() for tensor in tensors)
+    possible = device.type == "cpu" and all(t.is_floating_point() and not is_in_parts(t) for t in tensors)
     return {"fused": True} if undecided and possible and not differentiable else {}

@@ -16,6 +16,8 @@ from torch.utils._pytree import tree_leaves_with_path
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from torchslim.learning.device import process
+from torchslim.learning.processes import Agreement
 from torchslim.learning.train_op import TrainOp
 from torchslim.summaries import compute_summaries
 
@@ -35,7 +37,10 @@ class Reporter:
         log_every_n_steps: 0 or None: no lines.
         save_summaries_secs: seconds between two collections of summaries; 0 or None: none.
         trace_every_n_steps: steps between two that are profiled; 0 or None: none.
-        speaks: whether this process reports; of several, only the first does.
+        agreement: of several processes, only the first reports; all of them look at the same steps.
+
+    Attributes:
+        summarizes: whether summaries of the next step are written.
     """
 
     def __init__(
@@ -47,12 +52,15 @@ class Reporter:
         log_every_n_steps: int | None,
         save_summaries_secs: float | None,
         trace_every_n_steps: int | None,
-        speaks: bool,
+        agreement: Agreement,
     ) -> None:
         self._train_op = train_op
-        self._log_every = log_every_n_steps if speaks else None
-        self._summaries_secs = save_summaries_secs if speaks and logdir is not None else None
-        self._last_summaries: float | None = None
+        self._agreement = agreement
+        self._speaks = speaks = agreement.rank == 0
+        self._log_every = log_every_n_steps
+        self._summaries_secs = (save_summaries_secs or None) if logdir is not None else None
+        self._last_summaries = float("-inf")
+        self.summarizes = self._summaries_secs is not None
         self._logdir = logdir if speaks else None
         self._trace_every = trace_every_n_steps if self._logdir is not None else None
         self._opened: SummaryWriter | None = None
@@ -129,7 +137,7 @@ class Reporter:
 
     def wants(self, step: int) -> bool:
         """Whether the loss of this step will be looked at; asked before the step is taken."""
-        return bool(self._log_every and step % self._log_every == 0) or self._summaries_due()
+        return bool(self._log_every and step % self._log_every == 0) or self.summarizes
 
     def report(self, loss: torch.Tensor, batch: Sequence[Any], looks: bool) -> None:
         """Takes note of a step; if it `looks`, reads the loss and tells it."""
@@ -137,17 +145,16 @@ class Reporter:
         if not looks:
             return
         self._train_op.check_finite()
-        step, value = self._train_op.global_step, float(loss)
-        if self._log_every and step % self._log_every == 0:
+        step, value = self._train_op.global_step, self._agreement.mean(float(loss))
+        if self._speaks and self._log_every and step % self._log_every == 0:
             self._tell(step, value)
-        if self._summaries_due():
+        if self.summarizes:
             self._last_summaries = time.monotonic()
             self._write_summaries(step, batch)
 
-    def _summaries_due(self) -> bool:
-        if not self._summaries_secs:
-            return False
-        return self._last_summaries is None or time.monotonic() - self._last_summaries >= self._summaries_secs
+    def due(self) -> bool:
+        """Whether it is time for summaries."""
+        return self._summaries_secs is not None and time.monotonic() - self._last_summaries >= self._summaries_secs
 
     def _tell(self, step: int, loss: float) -> None:
         now = time.perf_counter()
@@ -166,24 +173,28 @@ class Reporter:
             self._writer.add_scalar("waiting_for_data", waited, step)
 
     def _write_summaries(self, step: int, batch: Sequence[Any]) -> None:
-        for summary in self._train_op.gradient_summaries():
-            summary.write(self._writer, step, summary.value)
         objective = self._train_op.objective
-        if objective.graph is not None:
-            for summary, value in compute_summaries(objective.graph, objective.inputs, batch):
-                summary.write(self._writer, step, value)
+        found = [(summary, summary.value) for summary in self._train_op.gradient_summaries()]
+        with self._train_op.whole_variables():
+            if self._speaks and objective.graph is not None:
+                found += compute_summaries(objective.graph, objective.inputs, batch)
+        for summary, value in found if self._speaks else ():
+            summary.write(self._writer, step, value)
 
 
 @contextlib.contextmanager
 def console() -> Iterator[None]:
-    """Shows torchslim's log lines on stderr, unless the program has set up logging itself; they do not tear the bar."""
+    """Shows torchslim's log lines on stderr, unless the program has set up logging itself; they do not tear the bar.
+
+    Of several processes, those after the first show warnings only.
+    """
     if logger.hasHandlers():
         yield
         return
     handler, level = logging.StreamHandler(), logger.level
     handler.setFormatter(logging.Formatter("%(message)s"))
     logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
+    logger.setLevel(logging.WARNING if process()[0] else logging.INFO)
     try:
         with logging_redirect_tqdm([logger]):
             yield

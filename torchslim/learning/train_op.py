@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import torch
-from torch import distributed, nn
+from torch import nn
 
 from torchslim.graph import Variable
-from torchslim.learning.device import autocast, place_batch, place_tensors, process
+from torchslim.graph.parts import like, local, whole
+from torchslim.layers.synchronized import synchronize_batch_norm
+from torchslim.learning.device import autocast, place_batch, place_tensors
 from torchslim.learning.gradient_steps import GradientSteps
 from torchslim.learning.gradients import GradientTransform, Pair
 from torchslim.learning.numerics import NumericsCheck
@@ -24,7 +26,8 @@ from torchslim.learning.optimizer import (
     make_optimizer,
     optimizer_type,
 )
-from torchslim.learning.trained import tensor_of
+from torchslim.learning.parallel import Alone, share_work, start_alike
+from torchslim.learning.trained import frozen, tensor_of
 from torchslim.losses import add_n
 from torchslim.optimizers import ExponentialMovingAverage
 from torchslim.regularizers import l2_loss
@@ -99,12 +102,18 @@ class TrainOp:
         self._ema_decay = ema_decay
         self._ema_num_updates = ema_num_updates
         self._increment_global_step = increment_global_step
+        self._parallel = Alone(objective)
+        self._is_spent = False
+        self._gradient_options = (factors or {}, clip_gradient_norm, transforms)
         # Tensors keep their identity when they get memory and when they move, so they can be collected now.
-        self._parameters = [tensor_of(variable) for variable in trained]
+        self._collect()
+
+    def _collect(self) -> None:
+        self._parameters = [tensor_of(variable) for variable in self.trained]
         own = {id(parameter) for parameter in self._parameters}
-        self._others = [p for p in objective.parameters() if p.requires_grad and id(p) not in own]
-        self._l2 = [(tensor_of(variable), scale) for variable, scale in objective.l2]
-        self._gradient_steps = GradientSteps(trained, self._l2, factors or {}, clip_gradient_norm, transforms)
+        self._others = [p for p in self.objective.parameters() if p.requires_grad and id(p) not in own]
+        self._l2 = [(tensor_of(variable), scale) for variable, scale in self.objective.l2]
+        self._gradient_steps = GradientSteps(self.trained, self._l2, *self._gradient_options)
 
     # Getting ready
 
@@ -115,15 +124,30 @@ class TrainOp:
         *,
         channels_last: bool = False,
         compile: bool = False,
+        parallel: str = "ddp",
+        sync_batch_norm: bool = False,
     ) -> None:
         """Initialises what has no memory yet, moves all to the device, and makes the optimizer if it is the first call.
+
+        Where `torch.distributed` is initialised, the values of the first process are those of all from then on.
 
         Args:
             device: default: where the variables are; the CPU, if they are nowhere yet.
             dtype: in which the forward pass computes; parameters and losses stay float32.
             channels_last: the memory layout of kernels.
             compile: run the forward pass through `torch.compile`.
+            parallel: how several processes share the work, `'ddp'` or `'fsdp'`.
+            sync_batch_norm: whether they normalise by the statistics of all their batches together.
+
+        Raises:
+            RuntimeError: if the variables have been in parts before (`'fsdp'`).
+            ValueError: if the processes have different models.
         """
+        if self._is_spent:
+            raise RuntimeError(
+                "train: a train op trains once with parallel='fsdp'. Got one that has, up to global step "
+                f"{self.global_step}. Make another with `create_train_op`; it goes on from the checkpoint in `logdir`."
+            )
         self.device = device or next((p.device for p in self._parameters if not p.is_meta), torch.device("cpu"))
         if self.device.type != "meta":
             self._place(channels_last)
@@ -133,11 +157,10 @@ class TrainOp:
         for layer in self.frozen:
             layer.eval()
         names = [variable.op.name for variable in self.trained]
-        if not self._prepared:
+        self._share(parallel, sync_batch_norm)
+        if not hasattr(self, "optimizer"):
             self.optimizer = make_optimizer(self._make_optimizer, names, self._parameters, self.device)
             self._learning_rate = LearningRate(self.optimizer, self._scheduler)
-            with self._others_frozen():
-                self._forward = _distributed(self.objective, self.device)
             self.ema = self._make_ema()  # now that the processes agree on where to start
             if self._step_variable is not None and self.device.type != "meta":
                 self.global_step = int(self._step_variable.tensor)
@@ -149,9 +172,34 @@ class TrainOp:
         # With a scaler infinite gradients are part of the game: it leaves such steps out.
         checked = [] if self._scaler is not None else names
         inputs = [symbol.node.name for symbol in self.objective.inputs]
-        self._numerics = NumericsCheck(checked, self.device, inputs) if self._check_numerics else None
-        self._compute_loss = torch.compile(self._forward) if compile else self._forward
+        check = NumericsCheck(checked, self.device, inputs, in_parts=self.is_in_parts)
+        self._numerics = check if self._check_numerics else None
+        self._compute_loss = torch.compile(self._parallel.loss) if compile else self._parallel.loss
         self._prepared = True
+
+    def _share(self, parallel: str, sync_batch_norm: bool) -> None:
+        if self.device.type != "meta":
+            start_alike(self.tensors())
+        with self._others_frozen():
+            self._parallel = share_work(self.objective, self.device, parallel)
+        synchronize_batch_norm(self.objective.module, sync_batch_norm and self._parallel.size > 1)
+        if self._parallel.keeps_parts:
+            self._collect()
+
+    @property
+    def is_in_parts(self) -> bool:
+        """Whether each process has a part of the variables only."""
+        return self._parallel.keeps_parts
+
+    def release(self) -> None:
+        """Ends the work with other processes: the variables are ordinary and whole from then on."""
+        self._prepared, self._is_spent = False, self._parallel.keeps_parts
+        self._parallel.gather()
+        self._parallel = Alone(self.objective)
+        self._collect()
+        synchronize_batch_norm(self.objective.module, False)
+        averages = {} if self.ema is None else self.ema.averages
+        averages.update({name: whole(average) for name, average in averages.items()})
 
     def _place(self, channels_last: bool) -> None:
         variables = self.objective.variables()
@@ -225,7 +273,8 @@ class TrainOp:
             if remembered and hasattr(transform, "load_state_dict"):
                 transform.load_state_dict(remembered)
         if self.ema is not None and state["ema"]:  # averages that are new begin with the variables
-            self.ema.load_state_dict(state["ema"])
+            averages = self.ema.averages
+            self.ema.load_state_dict({k: like(v, averages[k]) if k in averages else v for k, v in state["ema"].items()})
         if self._scaler is not None and state["scaler"]:
             self._scaler.load_state_dict(dict(state["scaler"]))
         self.global_step = global_step
@@ -260,7 +309,7 @@ class TrainOp:
             for parameter in self._parameters:
                 parameter.grad = None
         is_last = self.accumulated + 1 == self.accumulate_steps
-        with self._others_frozen(), self._gradients_averaged(is_last):
+        with self._others_frozen(), self._parallel.averaging(is_last):
             with autocast(self.device, self._dtype):
                 loss = self._compute_loss(*batch)
             self._backward(loss)
@@ -281,7 +330,7 @@ class TrainOp:
         """The sum of the loss's L2 terms, with the weights as they are."""
         if not self._l2:
             return 0.0
-        return add_n(*(l2_loss(weights, scale) for weights, scale in self._l2))
+        return add_n(*(whole(l2_loss(weights, scale)) for weights, scale in self._l2))
 
     def check_finite(self) -> None:
         """Raises if a step has not been finite. On the CPU such a step raises itself; elsewhere this waits.
@@ -294,37 +343,29 @@ class TrainOp:
 
     def gradient_summaries(self) -> list[Summary]:
         """Summaries of the last step's gradients, if `create_train_op` was asked for them."""
-        summaries = [] if self._summarize is None else self._summarize(self._gradient_steps.pairs())
+        pairs = [(None if g is None else whole(g), v) for g, v in self._gradient_steps.pairs() if self._summarize]
+        summaries = [] if self._summarize is None else self._summarize(pairs)
         return summaries + [
             s for t in self._gradient_steps.transforms if hasattr(t, "summaries") for s in t.summaries()
         ]
 
-    @contextlib.contextmanager
-    def averaged(self) -> Iterator[None]:
-        """Has the moving averages take the place of their variables, if there are any."""
-        pairs = self.ema.pairs() if self.ema is not None else []
-        values = [tensor.data for tensor, _ in pairs]
-        for tensor, average in pairs:
-            tensor.data = average
-        try:
-            yield
-        finally:
-            for (tensor, _), value in zip(pairs, values, strict=True):
-                tensor.data = value
+    def averaged(self) -> contextlib.AbstractContextManager[None]:
+        """Has the moving averages take the place of their variables, if there are any; see `whole_variables`."""
+        return self._parallel.whole_variables([] if self.ema is None else self.ema.pairs())
+
+    def whole_variables(self) -> contextlib.AbstractContextManager[None]:
+        """Has all of each variable in its module, for those who look; of several processes, all have to enter."""
+        return self._parallel.whole_variables([])
 
     # Parts of a step
 
     def _others_frozen(self) -> contextlib.AbstractContextManager[None]:
-        return _frozen(self._others) if self._others else _NOTHING
-
-    def _gradients_averaged(self, is_last: bool) -> contextlib.AbstractContextManager[None]:
-        """Several processes average their gradients once a step, when the last batch is in."""
-        return _NOTHING if is_last or self._forward is self.objective else self._forward.no_sync()
+        return frozen(self._others) if self._others else _NOTHING
 
     def _backward(self, loss: torch.Tensor) -> None:
         scaled = loss if self._scaler is None else self._scaler.scale(loss)
         share = 1 / self.accumulate_steps
-        if self._numerics is not None and process()[1] > 1:
+        if self._numerics is not None and self._parallel.size > 1:
             # All processes must come to the same verdict, and what they have in common are the gradients.
             scaled.backward(torch.where(loss.detach().isfinite(), share, torch.nan).to(scaled.dtype))
         else:
@@ -332,11 +373,12 @@ class TrainOp:
 
     def _finish(self, loss: torch.Tensor, batch: Sequence[Any]) -> None:
         """From the gradients to the next step."""
+        self._parallel.check_gradients(self.trained)
         if self._scaler is not None:
             self._scaler.unscale_(self.optimizer)
         self._gradient_steps()
         if self._numerics is not None:
-            gradients = [] if self._scaler is not None else [parameter.grad for parameter in self._parameters]
+            gradients = [] if self._scaler is not None else [local(parameter.grad) for parameter in self._parameters]
             self._numerics.look(self.global_step, {"the loss": loss, **self.objective.terms}, gradients, batch)
         self._learning_rate.before_update(self.global_step)
         if self._scaler is None:
@@ -348,23 +390,6 @@ class TrainOp:
         self.global_step += 1
         if self._step_variable is not None and self._increment_global_step:
             tensor_of(self._step_variable).add_(1)
+        self._parallel.after_update()
         if self.ema is not None:
             self.ema.apply(self.global_step if self._ema_num_updates else None)
-
-
-@contextlib.contextmanager
-def _frozen(parameters: Sequence[torch.Tensor]) -> Iterator[None]:
-    for parameter in parameters:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in parameters:
-            parameter.requires_grad_(True)
-
-
-def _distributed(objective: Objective, device: torch.device) -> nn.Module:
-    """`objective`, in DistributedDataParallel where there are several processes."""
-    if not (distributed.is_available() and distributed.is_initialized()):
-        return objective
-    return nn.parallel.DistributedDataParallel(objective, device_ids=[device] if device.type == "cuda" else None)

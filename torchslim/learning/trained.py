@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+import contextlib
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -100,3 +101,15 @@ def find_variable(variables: Sequence[Variable], wanted: Any, argument: str) -> 
 def tensor_of(variable: Variable) -> torch.Tensor:
     """The tensor of a variable as it is; `variable.tensor` would give it memory first."""
     return getattr(variable.module, variable.attribute)
+
+
+@contextlib.contextmanager
+def frozen(parameters: Sequence[torch.Tensor]) -> Iterator[None]:
+    """Has autograd take parameters for constants."""
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in parameters:
+            parameter.requires_grad_(True)

@@ -19,7 +19,7 @@ from torchslim.learning.device import place_batch, resolve_channels_last, resolv
 from torchslim.learning.evaluating import EvalFn, Evaluations
 from torchslim.learning.feed import Feed
 from torchslim.learning.interruption import Interruption, raise_for
-from torchslim.learning.processes import Agreement
+from torchslim.learning.processes import Agreement, together, warn_of_undivided
 from torchslim.learning.reporting import Reporter, console
 from torchslim.learning.train_op import TrainOp
 
@@ -78,6 +78,8 @@ def train(
     precision: str = "auto",
     channels_last: bool | str = "auto",
     compile: bool = False,
+    parallel: str = "ddp",
+    sync_batch_norm: bool = False,
     **session_arguments: Any,
 ) -> float:
     """Trains until `number_of_steps`, over and over the data; stopped and started again, it goes on where it was.
@@ -86,8 +88,8 @@ def train(
     random state and the place in the data. Otherwise `init_fn` runs, and the variables that it leaves alone are
     initialised. A checkpoint is written at the end, before an error of the data is raised, and on Ctrl-C and SIGTERM.
     These take effect between two steps and end the program with the exit codes 130 and 143; Ctrl-C pressed twice ends
-    it at once, and nothing is written. Under `torchrun` the gradients of all processes are averaged, and the first
-    process writes.
+    it at once, and nothing is written. Under `torchrun` all processes train together: their gradients are averaged, so
+    that a step is one on all their batches, and the first process writes.
 
     Args:
         train_op: what `create_train_op` gave.
@@ -118,6 +120,10 @@ def train(
             `fused=True` wait for the device in every step.
         channels_last: the memory layout of kernels and feature maps: `'auto'` (True on the CPU and CUDA), True, False.
         compile: run the forward pass through `torch.compile`.
+        parallel: of several processes, each has all variables (`'ddp'`, PyTorch's DistributedDataParallel), or a part
+            of each and of the optimizer's state (`'fsdp'`, FSDP2), which takes less memory and more messages.
+        sync_batch_norm: whether several processes normalise by the statistics of all their batches together; else each
+            by its own, as TF-Slim's clones did, and the moving averages are those of the first.
         session_arguments: arguments of TF-Slim that steered sessions; each is refused with what replaces it.
 
     Returns:
@@ -140,9 +146,9 @@ def train(
     """
     session_era.refuse("train", session_arguments, session_era.TRAIN, inspect.signature(train).parameters)
     deadline = None if number_of_seconds is None else time.monotonic() + number_of_seconds
-    evaluations = Evaluations(eval_fn, eval_every_n_steps, keep_best, patience)
-    feed, agreement = Feed(_batches(train_op, batches)), Agreement()
-    with console():
+    with together(device), console():
+        agreement, feed = Agreement(), Feed(_batches(train_op, batches))
+        evaluations = Evaluations(eval_fn and agreement.of_first(eval_fn), eval_every_n_steps, keep_best, patience)
         checkpoints = Checkpoints(
             logdir,
             save_interval_secs,
@@ -153,8 +159,10 @@ def train(
         checkpoints.restore_variables(train_op, init_fn)
         place = resolve_device(device)
         dtype = resolve_precision(precision, place, train_op.objective)
-        layout = resolve_channels_last(channels_last, place, train_op.objective)
-        train_op.prepare(place, dtype, channels_last=layout, compile=compile)
+        layout = resolve_channels_last(channels_last, place, train_op.objective, divided=parallel == "fsdp")
+        train_op.prepare(
+            place, dtype, channels_last=layout, compile=compile, parallel=parallel, sync_batch_norm=sync_batch_norm
+        )
         last = checkpoints.restore_rest(train_op, feed)
         if last:
             evaluations.load_state_dict(last["evaluations"])
@@ -165,11 +173,15 @@ def train(
             log_every_n_steps=log_every_n_steps,
             save_summaries_secs=save_summaries_secs,
             trace_every_n_steps=trace_every_n_steps,
-            speaks=agreement.rank == 0,
+            agreement=agreement,
         )
         loop = _Loop(train_op, feed, checkpoints, evaluations, reporter, agreement, number_of_steps, deadline)
         with reporter, checkpoints:
-            return loop.run(train_step_fn, last.get("loss", float("nan")))
+            loss = loop.run(train_step_fn, last.get("loss", float("nan")))
+        if agreement.size > 1:
+            agreement.gathered(None)  # nobody goes on before the first one has written its last checkpoint
+            train_op.release()
+    return loss
 
 
 @dataclass
@@ -189,7 +201,10 @@ class _Loop:
         """Steps until it is time to stop; returns the last loss."""
         train_op = self.train_op
         self.loss, self.looks = torch.tensor(last), True  # whether the loss has its L2 terms
-        self.begun, self.whole, self.stop = False, True, False  # whether no step is under way; whether to stop after it
+        self.begun, self.whole = False, True  # whether nothing is under way
+        self.wants_to_stop, self.stop = False, False  # stop: what all processes have agreed on
+        if self.evaluations.is_best and self.evaluations.due(train_op.global_step):  # a kill may have come in between
+            self.checkpoints.keep_best()
         try:
             with Interruption() as interruption:
                 while not (self.whole and self._is_over()):
@@ -212,14 +227,13 @@ class _Loop:
     def _take(self, train_step_fn: TrainStepFn, interruption: Interruption) -> None:
         """A step, or one of the batches that make one."""
         train_op, step = self.train_op, self.train_op.global_step + 1
-        if train_op.accumulated == 0 and train_op.accumulate_steps > 1:
-            self.place = self.feed.state_dict()
         try:
             batch = place_batch(self.reporter.fetched(self.feed), train_op.device)
         except Exception:
             if self.agreement.size == 1:
                 raise_for(interruption.signal)  # Ctrl-C reaches the workers of a loader, too
-                self._save()
+                if self.whole:
+                    self._save()
             raise
         if not self.begun:
             self.reporter.begin(batch, self.agreement.size, self.checkpoints.resumed_from)
@@ -228,16 +242,17 @@ class _Loop:
         self.whole = False
         with self.reporter.traced(step):
             self.loss, stop = train_step_fn(train_op, batch, should_log=self.looks)
-        self.whole, self.stop = train_op.accumulated == 0, self.stop or stop
+        self.whole, self.wants_to_stop = train_op.accumulated == 0, self.wants_to_stop or stop
         if self.whole:
             self.reporter.report(self.loss, batch, self.looks)
 
     def _between_steps(self, interruption: Interruption) -> None:
         step = self.train_op.global_step
         late = self.deadline is not None and time.monotonic() >= self.deadline
-        stop = self.stop or late or bool(interruption.signal)
-        signal, due, stop_all = self.agreement.on(step, [interruption.signal, self.checkpoints.due(), stop])
-        self.stop = bool(stop_all)
+        stop = self.wants_to_stop or late or bool(interruption.signal)
+        wishes = [interruption.signal, self.checkpoints.due(), stop, self.reporter.due()]
+        signal, due, stop_all, summaries_due = self.agreement.on(step, wishes)
+        self.stop, self.reporter.summarizes = bool(stop_all), bool(summaries_due)
         if self.evaluations.due(step):
             self._evaluate(step)
         elif due:
@@ -246,8 +261,10 @@ class _Loop:
 
     def _evaluate(self, step: int) -> None:
         random = rng_state()  # a training is the same with evaluations and without
+        self.whole = False  # cut short, the step is not saved: going on from there would leave its evaluation out
         with self.train_op.averaged():
             values = self.evaluations.run(step)
+        self.whole = True
         set_rng_state(random)
         self.reporter.evaluated(step, values)
         self._save()
@@ -256,19 +273,21 @@ class _Loop:
         self.stop = self.stop or self.evaluations.exhausted
 
     def _save(self) -> None:
-        place = self.feed.state_dict() if self.whole else self.place
         self.checkpoints.save(
-            self.train_op, place, {"loss": self._value(), "evaluations": self.evaluations.state_dict()}
+            self.train_op,
+            self.feed.state_dict(),
+            {"loss": self._value(), "evaluations": self.evaluations.state_dict()},
         )
 
     def _value(self) -> float:
-        return float(self.loss) + (0.0 if self.looks else float(self.train_op.l2_value()))
+        return self.agreement.mean(float(self.loss)) + (0.0 if self.looks else float(self.train_op.l2_value()))
 
 
 def _batches(train_op: TrainOp, batches: Iterable[Any] | None) -> Iterable[Any]:
-    if batches is not None:
-        return batches
     objective = train_op.objective
-    if objective.graph is None:
-        raise ValueError("train: `batches` must be given where the loss is a Python function. Got None.")
-    return objective.graph.batches(objective.inputs)
+    if batches is None:
+        if objective.graph is None:
+            raise ValueError("train: `batches` must be given where the loss is a Python function. Got None.")
+        batches = objective.graph.batches(objective.inputs)
+    warn_of_undivided(batches)
+    return batches
