@@ -561,7 +561,7 @@ def test_other_data_are_refused(tmp_path: Path) -> None:
 
 
 def test_the_part_of_a_rank_and_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Among 2 ranks with 3 workers each."""
+    """Among 2 ranks with 2 workers each."""
 
     class Parts(IterableDataset[bytes]):
         def __iter__(self) -> Any:
@@ -570,7 +570,7 @@ def test_the_part_of_a_rank_and_worker(tmp_path: Path, monkeypatch: pytest.Monke
     path, read = write(tmp_path / "a", numbers(20)), []
     for rank in range(2):
         monkeypatch.setattr(records, "process", lambda rank=rank: (rank, 2))
-        read += DataLoader(Parts(), batch_size=None, num_workers=3, multiprocessing_context="fork")
+        read += DataLoader(Parts(), batch_size=None, num_workers=2, multiprocessing_context="fork")
     assert sorted(read, key=int) == numbers(20)
 
 

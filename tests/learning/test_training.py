@@ -246,3 +246,15 @@ def test_traces(tmp_path: Path) -> None:
     assert [path.name for path in traces] == ["step-2.json.gz", "step-4.json.gz"]
     names = {event.get("name") for event in json.loads(gzip.decompress(traces[0].read_bytes()))["traceEvents"]}
     assert {"aten::linear", "aten::native_batch_norm"} < names
+
+
+def test_l2_counts_once_whoever_adds_it() -> None:
+    told = []
+
+    def note(train_op: TrainOp, batch: Any, *, should_log: bool) -> tuple[torch.Tensor, bool]:
+        assert not should_log
+        loss, _ = train_step(train_op, batch)
+        told.append(float(loss))
+        return loss, len(told) == 3
+
+    assert train(graph_op()[0], None, note, **QUIET) == told[-1]

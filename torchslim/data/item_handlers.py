@@ -32,6 +32,13 @@ class ItemHandler(abc.ABC):
 
     Args:
         keys: name of the feature, or names of the features, that the item is made of.
+
+    Example:
+        >>> class Area(ItemHandler):
+        ...     def tensors_to_item(self, keys_to_tensors):
+        ...         return keys_to_tensors['height'] * keys_to_tensors['width']
+        >>> Area(['height', 'width']).tensors_to_item({'height': torch.tensor(3), 'width': torch.tensor(4)})
+        tensor(12)
     """
 
     def __init__(self, keys: str | Sequence[str]) -> None:

@@ -50,6 +50,16 @@ class BoundingBoxSequence(_PointsSequence):
     Raises:
         ValueError: if `keys` are not four.
         DataError: while decoding, if a step has more of one side than of another.
+
+    Example:
+        >>> from torchslim.data import VarLenFeature, make_sequence_example, parse_single_sequence_example
+        >>> steps = {key: [[0.5], []] for key in ('ymin', 'xmin', 'ymax', 'xmax')}
+        >>> serialized = make_sequence_example({}, steps).SerializeToString()
+        >>> floats = dict.fromkeys(steps, VarLenFeature(torch.float32))
+        >>> _, features = parse_single_sequence_example(serialized, {}, floats)
+        >>> BoundingBoxSequence().tensors_to_item(features)
+        tensor([[[ 0.5000,  0.5000,  0.5000,  0.5000]],
+                [[-1.0000, -1.0000, -1.0000, -1.0000]]])
     """
 
     def __init__(
@@ -75,6 +85,15 @@ class KeypointsSequence(_PointsSequence):
     Raises:
         ValueError: if `keys` are not two.
         DataError: while decoding, if a step has more of one coordinate than of the other.
+
+    Example:
+        >>> from torchslim.data import VarLenFeature, make_sequence_example, parse_single_sequence_example
+        >>> serialized = make_sequence_example({}, {'y': [[1.0, 2.0]], 'x': [[3.0, 4.0]]}).SerializeToString()
+        >>> floats = VarLenFeature(torch.float32)
+        >>> _, features = parse_single_sequence_example(serialized, {}, {'y': floats, 'x': floats})
+        >>> KeypointsSequence().tensors_to_item(features)
+        tensor([[[1., 3.],
+                 [2., 4.]]])
     """
 
     def __init__(
@@ -97,6 +116,13 @@ class NumBoxesSequence(ItemHandler):
     Raises:
         ValueError: if there are no `keys`.
         DataError: while decoding, if they have different numbers of values, or one is no `VarLenFeature` of a sequence.
+
+    Example:
+        >>> from torchslim.data import VarLenFeature, make_sequence_example, parse_single_sequence_example
+        >>> serialized = make_sequence_example({}, {'ymin': [[0.1, 0.2], [], [0.3]]}).SerializeToString()
+        >>> _, features = parse_single_sequence_example(serialized, {}, {'ymin': VarLenFeature(torch.float32)})
+        >>> NumBoxesSequence('ymin').tensors_to_item(features)
+        tensor([2, 0, 1])
     """
 
     def __init__(self, keys: str | Sequence[str] | None = None, check_consistency: bool = True) -> None:

@@ -4,6 +4,7 @@ from torchslim.datasets import dataset_factory, dataset_utils, sample_voc
 from torchslim.datasets.dataset_factory import get_dataset
 from torchslim.datasets.image_folder import Flowers, ImageFolder, ImageNet
 from torchslim.datasets.pascal_voc import CLASS_NAMES, PascalVOC, VOCObject
+from torchslim.datasets.record_conversion import convert_image_folder, convert_voc
 from torchslim.datasets.record_splits import get_split
 from torchslim.datasets.sample_shapes import SampleShapes
 from torchslim.datasets.small_images import CIFAR10, MNIST
@@ -18,6 +19,8 @@ __all__ = [
     "PascalVOC",
     "SampleShapes",
     "VOCObject",
+    "convert_image_folder",
+    "convert_voc",
     "dataset_factory",
     "dataset_utils",
     "get_dataset",

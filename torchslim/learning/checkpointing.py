@@ -90,6 +90,8 @@ class Checkpoints:
     ) -> None:
         try:
             self.wait()
+            if kind is None:
+                self._agreement.gathered(None)  # nobody goes on before the first process has written
         finally:
             self._writer.shutdown()
 

@@ -48,6 +48,7 @@ class TrainOp:
         frozen: the layers whose statistics stand still.
         accumulate_steps: how many batches a step takes.
         accumulated: how many batches were taken of the step that is under way.
+        loss_has_l2: whether the last loss came with its L2 terms.
         global_step: how many steps have been taken.
         optimizer: the optimizer, from `prepare` on.
         ema: the moving averages by `state_dict` key, from `prepare` on, if they were asked for.
@@ -91,8 +92,7 @@ class TrainOp:
         self.trained = list(trained)
         self.frozen = list(frozen)
         self.accumulate_steps = accumulate_steps
-        self.accumulated = 0
-        self.global_step = 0
+        self.accumulated, self.global_step, self.loss_has_l2 = 0, 0, True
         self._prepared = False
         self._make_optimizer = optimizer
         self._step_variable = step_variable
@@ -193,6 +193,8 @@ class TrainOp:
 
     def release(self) -> None:
         """Ends the work with other processes: the variables are ordinary and whole from then on."""
+        if self._parallel.size == 1:
+            return
         self._prepared, self._is_spent = False, self._parallel.keeps_parts
         self._parallel.gather()
         self._parallel = Alone(self.objective)
@@ -295,7 +297,9 @@ class TrainOp:
         if not self._prepared:
             self.prepare()
         l2 = self.l2_value()
-        return self.step_fn(*place_batch(batch, self.device)) + l2
+        loss = self.step_fn(*place_batch(batch, self.device)) + l2
+        self.loss_has_l2 = True
+        return loss
 
     def step_fn(self, *batch: Any) -> torch.Tensor:
         """The bare step, for loops that do not look at each loss: `prepare` was called, the batch is on the device.
@@ -305,6 +309,7 @@ class TrainOp:
         Returns:
             The loss without its L2 terms, detached; `l2_value` before the step is the rest.
         """
+        self.loss_has_l2 = False
         if self.accumulated == 0:
             for parameter in self._parameters:
                 parameter.grad = None

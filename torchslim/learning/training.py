@@ -157,12 +157,8 @@ def train(
             agreement=agreement,
         )
         checkpoints.restore_variables(train_op, init_fn)
-        place = resolve_device(device)
-        dtype = resolve_precision(precision, place, train_op.objective)
-        layout = resolve_channels_last(channels_last, place, train_op.objective, divided=parallel == "fsdp")
-        train_op.prepare(
-            place, dtype, channels_last=layout, compile=compile, parallel=parallel, sync_batch_norm=sync_batch_norm
-        )
+        how = {"compile": compile, "parallel": parallel, "sync_batch_norm": sync_batch_norm}
+        _prepare(train_op, device, precision, channels_last, **how)
         last = checkpoints.restore_rest(train_op, feed)
         if last:
             evaluations.load_state_dict(last["evaluations"])
@@ -178,9 +174,7 @@ def train(
         loop = _Loop(train_op, feed, checkpoints, evaluations, reporter, agreement, number_of_steps, deadline)
         with reporter, checkpoints:
             loss = loop.run(train_step_fn, last.get("loss", float("nan")))
-        if agreement.size > 1:
-            agreement.gathered(None)  # nobody goes on before the first one has written its last checkpoint
-            train_op.release()
+        train_op.release()
     return loss
 
 
@@ -200,7 +194,7 @@ class _Loop:
     def run(self, train_step_fn: TrainStepFn, last: float) -> float:
         """Steps until it is time to stop; returns the last loss."""
         train_op = self.train_op
-        self.loss, self.looks = torch.tensor(last), True  # whether the loss has its L2 terms
+        self.loss, self.has_l2 = torch.tensor(last), True  # whether the loss has its L2 terms
         self.begun, self.whole = False, True  # whether nothing is under way
         self.wants_to_stop, self.stop = False, False  # stop: what all processes have agreed on
         if self.evaluations.is_best and self.evaluations.due(train_op.global_step):  # a kill may have come in between
@@ -238,13 +232,14 @@ class _Loop:
         if not self.begun:
             self.reporter.begin(batch, self.agreement.size, self.checkpoints.resumed_from)
             self.begun = True
-        self.looks = step == self.number_of_steps or self.reporter.wants(step)
+        looks = step == self.number_of_steps or self.reporter.wants(step)
         self.whole = False
         with self.reporter.traced(step):
-            self.loss, stop = train_step_fn(train_op, batch, should_log=self.looks)
+            self.loss, stop = train_step_fn(train_op, batch, should_log=looks)
+        self.has_l2 = train_op.loss_has_l2
         self.whole, self.wants_to_stop = train_op.accumulated == 0, self.wants_to_stop or stop
         if self.whole:
-            self.reporter.report(self.loss, batch, self.looks)
+            self.reporter.report(self.loss, batch, looks)
 
     def _between_steps(self, interruption: Interruption) -> None:
         step = self.train_op.global_step
@@ -280,7 +275,15 @@ class _Loop:
         )
 
     def _value(self) -> float:
-        return self.agreement.mean(float(self.loss)) + (0.0 if self.looks else float(self.train_op.l2_value()))
+        return self.agreement.mean(float(self.loss)) + (0.0 if self.has_l2 else float(self.train_op.l2_value()))
+
+
+def _prepare(
+    train_op: TrainOp, device: str | torch.device, precision: str, channels_last: bool | str, **how: Any
+) -> None:
+    place, module = resolve_device(device), train_op.objective
+    layout = resolve_channels_last(channels_last, place, module, divided=how["parallel"] == "fsdp")
+    train_op.prepare(place, resolve_precision(precision, place, module), channels_last=layout, **how)
 
 
 def _batches(train_op: TrainOp, batches: Iterable[Any] | None) -> Iterable[Any]:
