@@ -26,8 +26,8 @@ LAYERS = (
     ("layers",),
     ("losses", "metrics"),
     ("checkpoints", "optimizers"),
-    ("model_analyzer", "summaries", "learning", "training", "evaluation"),
-    ("data", "datasets", "preprocessing"),
+    ("diagrams", "model_analyzer", "model_summary", "summaries", "learning", "training", "evaluation"),
+    ("data", "datasets", "preprocessing", "queues"),
     ("nets",),
     ("cli",),
 )

@@ -130,7 +130,7 @@ def test_names_that_modules_have_already(scope: str) -> None:
 
 
 def test_a_layer_that_shares_its_weights_keeps_a_bias_of_its_own() -> None:
-    def twins(x: Any) -> Any:
+    def twins(x: slim.Symbol) -> slim.Symbol:
         first = slim.fully_connected(x, 3, activation_fn=None, biases_initializer=None, scope="fc")
         second = slim.fully_connected(x, 3, activation_fn=None, scope="fc", reuse=slim.AUTO_REUSE)
         return second - first

@@ -36,7 +36,14 @@ def test_half_an_environment_is_none(missing: str, monkeypatch: pytest.MonkeyPat
 @pytest.mark.usefixtures("torchrun")
 @pytest.mark.parametrize(
     ("device", "gpu", "backend"),
-    [("auto", [1], "cpu:gloo,cuda:nccl"), ("cuda", [1], "cpu:gloo,cuda:nccl"), ("cuda:0", [], "cpu:gloo,cuda:nccl")],
+    [
+        ("auto", [1], "cpu:gloo,cuda:nccl"),
+        ("cuda", [1], "cpu:gloo,cuda:nccl"),
+        ("/GPU:*", [1], "cpu:gloo,cuda:nccl"),
+        ("/GPU:0", [], "cpu:gloo,cuda:nccl"),
+        ("cuda:0", [], "cpu:gloo,cuda:nccl"),
+        ("cpu", [], "gloo"),
+    ],
 )
 def test_each_process_gets_the_gpu_of_its_local_rank(
     device: str, gpu: list[int], backend: str, monkeypatch: pytest.MonkeyPatch

@@ -57,9 +57,9 @@ class Agreement:
             return list(numbers)
         if step % EVERY_STEPS:
             return [0] * len(numbers)
-        together = torch.tensor(numbers)
-        distributed.all_reduce(together, distributed.ReduceOp.MAX, self._group)
-        return together.tolist()
+        largest = torch.tensor(numbers)
+        distributed.all_reduce(largest, distributed.ReduceOp.MAX, self._group)
+        return largest.tolist()
 
     def gathered(self, value: T) -> list[T]:
         """The value of every process, in all of them."""
@@ -123,7 +123,7 @@ def together(device: str | torch.device = "auto") -> Iterator[None]:
         yield
         return
     place = resolve_device(device)
-    if place.type == "cuda" and (device == "auto" or torch.device(device).index is None):
+    if place.type == "cuda" and (device == "auto" or place.index is None):
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", rank)) % torch.cuda.device_count())
     # Each time under names of its own: those of the time before may still be there.
     store = distributed.PrefixStore(f"torchslim/{next(_meetings)}", _store(rank, size))

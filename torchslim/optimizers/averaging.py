@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from torchslim.graph.parts import is_in_parts, local
+
 
 class ExponentialMovingAverage:
     """Averages of tensors that forget: `average -= (1 - decay) * (average - value)`.
@@ -38,6 +40,7 @@ class ExponentialMovingAverage:
             raise ValueError(f"ExponentialMovingAverage: `decay` must be from 0 to 1. Got {decay!r}.")
         self.decay = decay
         self._tensors = dict(tensors)
+        self._in_parts = any(map(is_in_parts, tensors.values()))
         self.averages = {name: tensor.detach().clone() for name, tensor in self._tensors.items()}
 
     @torch.no_grad()
@@ -48,7 +51,10 @@ class ExponentialMovingAverage:
             num_updates: `n` of the formula, e.g. the global step after the update; None: the decay as it is.
         """
         decay = self.decay if num_updates is None else min(self.decay, (1 + num_updates) / (10 + num_updates))
-        torch._foreach_lerp_(list(self.averages.values()), list(self._tensors.values()), 1 - decay)
+        averages, tensors = list(self.averages.values()), list(self._tensors.values())
+        if self._in_parts:
+            averages, tensors = [local(average) for average in averages], [local(tensor) for tensor in tensors]
+        torch._foreach_lerp_(averages, tensors, 1 - decay)
 
     def pairs(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """Each tensor and its average."""

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import torch
 
+from torchslim.graph.parts import is_in_parts, local
 from torchslim.optimizers.schedules import set_learning_rate
 
 # A number, a tensor with one element (whoever holds it can change the rate), or a function of the step.
@@ -238,6 +239,9 @@ class FormulaOptimizer(torch.optim.Optimizer):
         rate = group["lr"]
         if isinstance(rate, torch.Tensor):
             rate = rate.to(weights[0].device, non_blocking=True).reshape(())
+        if any(map(is_in_parts, weights)):  # each element goes by itself, so each process can see to its own
+            weights, gradients = [local(weight) for weight in weights], [local(gradient) for gradient in gradients]
+            slots = {name: [local(tensor) for tensor in tensors] for name, tensors in slots.items()}
         self.formula.update(group, rate, weights, gradients, slots)
 
     def _update_rows(self, group: Mapping[str, Any], weight: torch.Tensor, gradient: torch.Tensor) -> None:
