@@ -30,9 +30,9 @@ from torchslim.evaluation import (
     evaluation_loop,
     recalibrate_batch_norm,
 )
-from torchslim.summaries.results import MAX_SCALARS, append_json_line, in_words
 from torchslim.graph import Symbol, get_default_graph, placeholder
 from torchslim.layers import batch_norm, fully_connected
+from torchslim.summaries.results import MAX_SCALARS, append_json_line, in_words
 
 
 @pytest.fixture
