@@ -55,6 +55,7 @@ def test_the_background_class(ours: int, theirs: int) -> None:
     text = message(build(classes=ours), tf_values(build(classes=theirs)), layout="tf")
     assert f"The checkpoint has {theirs} classes and the model {ours}: of 1001, class 0 is the background" in text
     assert f"Build the model with num_classes={theirs}" in text
+    assert ("leave that class out with drop_background=True" in text) == (theirs == 1001)
     assert text.endswith("exclude=['net/Logits'].")
     assert "background" not in message(build(classes=ours), tf_values(build(classes=20)), layout="tf")
 

@@ -98,3 +98,22 @@ def test_turned_copies_are_copies(space: tuple[int, ...], outputs: int, dtype: t
     by_channels = torch.empty(300, outputs, *space, dtype=dtype).transpose(0, 1)
     copy_turned(by_channels, kernel)
     assert torch.equal(by_channels, kernel)
+
+
+@pytest.mark.parametrize("layout", ["torch", "tf"])
+@pytest.mark.parametrize("net", [convolution, dense])
+def test_the_background_is_dropped(net: Any, layout: str) -> None:
+    def with_background(images: slim.Symbol) -> slim.Symbol:
+        return slim.stack(net(images), slim.fully_connected, [(7, None)], scope="logits")
+
+    def without(images: slim.Symbol) -> slim.Symbol:
+        return slim.stack(net(images), slim.fully_connected, [(6, None)], scope="logits")
+
+    source, model = build(with_background), build(without)
+    report = restore(model, contents(source, layout), layout=layout, drop_background=True)
+    images = torch.randn(2, *IMAGE)
+    torch.testing.assert_close(model(images), source(images)[:, 1:])
+    changes = {name: change for name, change in report.converted.items() if "background" in change}
+    assert list(changes) == ["logits/logits_1/weights", "logits/logits_1/biases"]
+    with pytest.raises(ValueError, match="drop_background=True`, but nothing in the given mapping has one class more"):
+        restore(source, contents(source, layout), layout=layout, drop_background=True)

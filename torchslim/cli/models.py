@@ -30,7 +30,9 @@ def models(args: argparse.Namespace) -> None:
 
 
 def _print_list() -> None:
-    rows = [("name", "preprocessing", "checkpoint", "classes", "pixels", "parameters", "multiply-adds")]
+    rows: list[tuple[str, ...]] = [
+        ("name", "preprocessing", "checkpoint", "classes", "pixels", "parameters", "multiply-adds")
+    ]
     for known in map(card, networks_map):
         sizes = (known.num_classes, known.image_size, known.parameters, known.multiply_adds)
         rows.append((known.name, known.preprocessing, known.archive or "-", *(f"{size:,}" for size in sizes)))
