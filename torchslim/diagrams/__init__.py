@@ -1,0 +1,5 @@
+"""Drawings of models."""
+
+from torchslim.diagrams.drawing import draw
+
+__all__ = ["draw"]
