@@ -1,11 +1,11 @@
-# make demo | test | check | bench | docs: each makes .venv on its first use and is at work at once from then on.
+# make demo | test | nightly | check | bench | docs: each makes .venv on its first use and is at work at once from then on.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 STEPS ?=
 
-.PHONY: help demo test check format bench docs clean
+.PHONY: help demo test nightly check format bench docs clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -22,6 +22,9 @@ demo: $(INSTALLED)  ## fine-tune a small VGG on drawn photographs and compare (2
 test: $(INSTALLED)  ## all tests, doctests and documentation examples
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal
 
+nightly: $(INSTALLED)  ## what `make test` leaves out: the largest networks, the longest runs
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal -m nightly
+
 check: $(INSTALLED)  ## lint, format and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -31,8 +34,11 @@ format: $(INSTALLED)  ## rewrite the sources in the project's format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(INSTALLED)  ## step time and memory beside a hand-written torchvision loop
+bench: $(INSTALLED)  ## steps, layers, loops and checkpoints beside what one would use instead
 	$(BIN)/python benchmarks/step_time.py
+	$(BIN)/python benchmarks/layers.py
+	$(BIN)/python benchmarks/loops.py
+	$(BIN)/python benchmarks/checkpoints.py
 
 docs: $(INSTALLED)  ## the API reference, in build/docs
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet -e '.[docs]'

@@ -38,7 +38,7 @@ def is_large(case: dict[str, Any]) -> bool:
 
 def with_numbers(*, trained: bool) -> list[Any]:
     return [
-        pytest.param(name, marks=[pytest.mark.slow] if is_large(case) else [])
+        pytest.param(name, marks=[pytest.mark.nightly] if is_large(case) else [])
         for name, case in CASES.items()
         if case["is_training"] == trained and case["regularization_loss"] is not None  # else only its names are known
     ]

@@ -1,7 +1,7 @@
 """What every network can: compiled, exported, in bfloat16, saved and loaded, with other batches and sizes.
 
 Graphs are captured without memory, on `meta`; the small networks also compute. The others of a family differ from
-the one that always runs in the number of their blocks or channels: they are marked `slow`.
+the one that always runs in the number of their blocks or channels: they are marked `nightly`.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ SMALL: dict[str, tuple[int, int | None, dict[str, Any]]] = {
     "resnet_v2_50": (64, 97, {}),
 }
 QUICK = {"cifarnet", "inception_v1", "lenet", "mobilenet_v1_025", "mobilenet_v3_small", "resnet_v1_50", "vgg_a"}
-ALL = [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow]) for name in networks_map]
-COMPUTED = [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow]) for name in SMALL]
+ALL = [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.nightly]) for name in networks_map]
+COMPUTED = [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.nightly]) for name in SMALL]
 
 
 def on_meta(name: str, classes: int = 5) -> tuple[slim.Model, torch.Tensor]:
