@@ -15,7 +15,8 @@ from torchslim.nets import nets_factory
 from torchslim.preprocessing import get_preprocessing
 
 PLAIN = {"alexnet_v2", "cifarnet", "lenet", "mobilenet_v1_025", "mobilenet_v3_small", "resnet_v1_50", "vgg_16"}
-NETWORKS = [pytest.param(name, marks=[] if name in PLAIN else [pytest.mark.nightly]) for name in nets_factory.networks_map]
+LARGE = [pytest.mark.nightly]
+NETWORKS = [pytest.param(name, marks=[] if name in PLAIN else LARGE) for name in nets_factory.networks_map]
 
 
 @pytest.mark.parametrize("name", NETWORKS)
