@@ -16,13 +16,12 @@ from torchslim.checkpoints.readers import Reader, StoredTensor
 from torchslim.checkpoints.store import CheckpointError
 from torchslim.checkpoints.tensorflow.coding import damaged
 from torchslim.checkpoints.tensorflow.messages import (
-    OTHER_DTYPES,
-    STRING,
-    TORCH_DTYPES,
     SavedTensorSlices,
+    dtype_of,
     extents_of,
     parse,
     shape_of,
+    unreadable,
 )
 from torchslim.checkpoints.tensorflow.ordered_code import encode_slice_key
 from torchslim.checkpoints.tensorflow.slices import Extents, assemble, region_of, shape_of_region
@@ -87,15 +86,11 @@ class _Tensor:
 
     @property
     def dtype(self) -> Any:
-        return bytes if self.type == STRING else TORCH_DTYPES.get(self.type, object)
+        return dtype_of(self.type)
 
     def read(self) -> torch.Tensor | np.ndarray:
         if self.dtype is object:
-            kind = OTHER_DTYPES.get(self.type, "unknown")
-            raise CheckpointError(
-                f"open_checkpoint: tensor {self.name!r} of {str(self.path)!r} must have a type that PyTorch has. Got "
-                f"the type {self.type} ({kind}): read the others, or restore with `exclude`."
-            )
+            raise unreadable(self.type, self.name, self.path)
         stored = [self._stored(table, extents) for table, extents in self.slices]
         try:
             return self._decode(stored)
