@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 import pytest
 import torch
+from torch import Tensor
 
 from torchslim.learning.numerics import LARGEST_ON_CPU, NumericsCheck
 
@@ -87,3 +89,24 @@ def test_what_the_cpu_looks_at() -> None:
     check.look(0, {"the loss": torch.tensor(1.0)}, [large, torch.zeros(2)], ())
     with pytest.raises(FloatingPointError, match="gradient of 'large' is not finite at step 1, nor is the gradient"):
         check.look(1, {"the loss": torch.tensor(1.0)}, [large, torch.full((2,), NAN)], ())
+
+
+@pytest.mark.parametrize("bad", [NAN, INF, -INF])
+@pytest.mark.parametrize(
+    "of",
+    [
+        lambda value: torch.tensor([[1.0, value]]),
+        lambda value: torch.cat([torch.ones(1 << 15), torch.tensor([value])]),
+        lambda value: torch.tensor([[0.0, 1.0], [value, 0.0]]).double().t(),
+        lambda value: torch.tensor(value).expand(3),
+        lambda value: torch.tensor([1.0, value], dtype=torch.bfloat16),
+    ],
+    ids=["small", "medium", "transposed", "expanded", "bfloat16"],
+)
+def test_gradients_of_all_kinds_are_looked_at_and_stay_as_they_are(of: Callable[[float], Tensor], bad: float) -> None:
+    check = NumericsCheck(["finite", "w"], CPU)
+    finite, before = of(0.3), of(0.3)
+    check.look(1, {"the loss": torch.tensor(1.0)}, [finite, of(2.0)], ())
+    torch.testing.assert_close(finite, before, rtol=0, atol=0)
+    with pytest.raises(FloatingPointError, match=r"^check_numerics: the gradient of 'w' is not finite at step 2"):
+        check.look(2, {"the loss": torch.tensor(1.0)}, [finite, of(bad)], ())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -10,11 +9,14 @@ import torch
 from torch import distributed
 from torch.utils._pytree import tree_leaves
 
+from torchslim.graph.parts import local
 from torchslim.learning.device import process
 
 # On the CPU larger gradients are not looked at: reading those of VGG16's dense layers again would take 2 % of a step.
 # What is not finite there comes from what is not finite in the gradient of their biases, or of layers before them.
 LARGEST_ON_CPU = 1 << 22
+# Up to this size the kernel for many gradients, which writes them back, is faster than their sums.
+_SMALL: Final = 1 << 14
 _NEVER: Final = torch.iinfo(torch.int64).max
 
 
@@ -56,6 +58,7 @@ class NumericsCheck:
         self._first_bad_step = torch.full((), _NEVER, device=device)
         self._bad = torch.zeros((), dtype=torch.bool, device=device)  # what was, in that step: one for each label
         self._labels: list[str] = []
+        self._one, self._small_is_bad = torch.ones((), device=device), torch.zeros((), device=device)
 
     def look(
         self,
@@ -69,14 +72,16 @@ class NumericsCheck:
         Args:
             step: its number, for the message.
             losses: name -> scalar: the loss, then the terms that it is the sum of.
-            gradients: in the order of the names; None where there is none.
+            gradients: in the order of the names; None where there is none. Some are written back as they are.
             batch: what the step was computed from.
 
         Raises:
             FloatingPointError: on the CPU, if something is not finite.
         """
+        if self._in_parts:
+            gradients = list(map(local, gradients))
         if self._at_once:
-            is_finite = _is_finite(losses, gradients)
+            is_finite = self._is_finite([*losses.values(), *(g for g in gradients if g is not None)])
             if not self._in_any(torch.tensor(not is_finite)) if self._in_parts else is_finite:
                 return
         bad = _flags(losses, gradients, batch)
@@ -102,6 +107,17 @@ class NumericsCheck:
         """
         if not self._at_once:
             self._raise("The variables are finite: such steps have no gradient")
+
+    def _is_finite(self, values: Sequence[torch.Tensor]) -> bool:
+        """Whether all are. A call costs more than the numbers of a small tensor: those are looked at in one."""
+        small = [value for value in values if value.numel() <= _SMALL]
+        large = [] if len(small) == len(values) else [v for v in values if _SMALL < v.numel() <= LARGEST_ON_CPU]
+        self._small_is_bad.zero_()
+        try:
+            torch._amp_foreach_non_finite_check_and_unscale_(small, self._small_is_bad, self._one)
+        except RuntimeError:  # it knows neither complex nor sparse tensors, nor views that repeat a number
+            large += small
+        return not self._small_is_bad and all(bool(value.sum().isfinite()) for value in large)
 
     def _raise(self, variables: str) -> None:
         step = int(self._first_bad_step)
@@ -141,11 +157,6 @@ class NumericsCheck:
 
     def _names_of(self, batch: Sequence[Any]) -> Sequence[str]:
         return self._inputs if len(self._inputs) == len(batch) else [str(i) for i in range(len(batch))]
-
-
-def _is_finite(losses: Mapping[str, torch.Tensor], gradients: Sequence[torch.Tensor | None]) -> bool:
-    small = [g for g in gradients if g is not None and g.numel() <= LARGEST_ON_CPU]
-    return all(math.isfinite(value.item()) for value in (*losses.values(), *map(torch.sum, small)))
 
 
 def _flags(

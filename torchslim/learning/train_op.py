@@ -10,11 +10,11 @@ import torch
 from torch import nn
 
 from torchslim.graph import Variable
-from torchslim.graph.parts import like, local, whole
+from torchslim.graph.parts import like, whole
 from torchslim.layers.synchronized import synchronize_batch_norm
 from torchslim.learning.device import autocast, place_batch, place_tensors
 from torchslim.learning.gradient_steps import GradientSteps
-from torchslim.learning.gradients import GradientTransform, Pair
+from torchslim.learning.gradients import GradientTransform, Pair, tensor_norms
 from torchslim.learning.numerics import NumericsCheck
 from torchslim.learning.objective import Objective
 from torchslim.learning.optimizer import (
@@ -30,7 +30,6 @@ from torchslim.learning.parallel import Alone, share_work, start_alike
 from torchslim.learning.trained import frozen, tensor_of
 from torchslim.losses import add_n
 from torchslim.optimizers import ExponentialMovingAverage
-from torchslim.regularizers import l2_loss
 from torchslim.summaries import Summary
 
 _NOTHING: Final = contextlib.nullcontext()
@@ -335,7 +334,8 @@ class TrainOp:
         """The sum of the loss's L2 terms, with the weights as they are."""
         if not self._l2:
             return 0.0
-        return add_n(*(whole(l2_loss(weights, scale)) for weights, scale in self._l2))
+        norms = tensor_norms([weights for weights, _ in self._l2]).unbind()
+        return add_n(*(norm.square() * (scale / 2) for norm, (_, scale) in zip(norms, self._l2, strict=True)))
 
     def check_finite(self) -> None:
         """Raises if a step has not been finite. On the CPU such a step raises itself; elsewhere this waits.
@@ -383,7 +383,7 @@ class TrainOp:
             self._scaler.unscale_(self.optimizer)
         self._gradient_steps()
         if self._numerics is not None:
-            gradients = [] if self._scaler is not None else [local(parameter.grad) for parameter in self._parameters]
+            gradients = [] if self._scaler is not None else [parameter.grad for parameter in self._parameters]
             self._numerics.look(self.global_step, {"the loss": loss, **self.objective.terms}, gradients, batch)
         self._learning_rate.before_update(self.global_step)
         if self._scaler is None:
