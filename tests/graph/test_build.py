@@ -10,6 +10,7 @@ import pickle
 import pytest
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 import torchslim as slim
 
@@ -167,6 +168,23 @@ def test_extract_computes_just_that_and_shares_parameters(model: slim.Model) -> 
     assert set(dict(part.named_children())) == {"conv1", "branch", "pool1"}
     assert part.branch.conv is model.branch.conv
     assert next(iter(model.extract("conv1/conv1_1").state_dict())) == "conv1.conv1_1.weight"
+
+
+def test_a_call_computes_only_what_comes_out() -> None:
+    """A second head keeps its variables and its end point, and costs nothing until it is asked for."""
+
+    def two_heads(x: slim.Symbol) -> tuple[slim.Symbol, dict[str, slim.Symbol]]:
+        net = slim.fully_connected(x, 4, scope="first")
+        return net, {"net": net, "second": slim.fully_connected(x, 4, scope="second")}
+
+    model = slim.build(two_heads, torch.empty(1, 3))
+    for copied in (model, copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        x = torch.randn(2, 3)
+        with FlopCounterMode(display=False) as counter:
+            copied(x)
+        assert counter.get_total_flops() == 2 * 2 * 3 * 4
+        torch.testing.assert_close(copied.extract("second")(x), copied.second(x))
+        assert list(copied.state_dict()) == ["first.weight", "first.bias", "second.weight", "second.bias"]
 
 
 @pytest.mark.parametrize("structure", [lambda a, b: (a, b), lambda a, b: [a, b], lambda a, b: {"a": a, "b": b}])

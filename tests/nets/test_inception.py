@@ -125,6 +125,18 @@ def test_images_of_unknown_size_go_without_auxiliary_logits(function: Any) -> No
         build(function, None, num_classes=5)
 
 
+@pytest.mark.parametrize("function", [inception.inception_v3, inception.inception_v4, inception.inception_resnet_v2])
+def test_the_second_head_is_computed_only_when_it_is_asked_for(function: Any) -> None:
+    model = build(function, 299, num_classes=5)
+    heads = model.extract("Logits", "AuxLogits")
+    images, larger = (torch.empty(2, 3, side, side, device="meta") for side in (299, 331))
+    assert [logits.shape for logits in heads(images)] == [(2, 5), (2, 5)]
+    # The window of the second head is all that there is of an image of 299x299. Of a larger one it makes a map.
+    assert model(larger).shape[:2] == (2, 5)
+    assert "AuxLogits" not in model.code
+    assert "AuxLogits" in heads.code
+
+
 @pytest.mark.parametrize("function", [inception.inception_v2, inception.inception_v3])
 def test_depth_multiplier(function: Any) -> None:
     model = build(function, function.default_image_size, num_classes=5, depth_multiplier=0.01, min_depth=4)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import pytest
 import torch
 import torchvision
+from torch.nn import BatchNorm2d
 from torchvision.models.resnet import Bottleneck, ResNet
 
 import torchslim as slim
@@ -89,6 +90,17 @@ def test_alexnet_is_another_one() -> None:
         ours = [tuple(p.shape) for p in nets.get("alexnet_v2").parameters() if p.ndim > 1]
     assert (ours[3], theirs[3]) == ((384, 384, 3, 3), (256, 384, 3, 3))
     assert (ours[5], theirs[5]) == ((4096, 256, 5, 5), (4096, 256 * 6 * 6))
+
+
+@pytest.mark.parametrize(("name", "theirs"), [("inception_v1", "googlenet"), ("inception_v3", "inception_v3")])
+def test_inceptions_scale_where_ours_do_not(name: str, theirs: str) -> None:
+    """Their batch normalization multiplies by weights that TF-Slim's does without."""
+    with torch.device("meta"):
+        modules = list(getattr(torchvision.models, theirs)(init_weights=False).modules())
+        ours = nets.get(name)
+    assert {module.affine for module in modules if isinstance(module, BatchNorm2d)} == {True}
+    assert slim.get_model_variables(suffix="beta", module=ours)
+    assert not slim.get_model_variables(suffix="gamma", module=ours)
 
 
 def test_mobilenet_v2_with_its_own_padding_and_epsilon() -> None:

@@ -36,11 +36,21 @@ class _NodeName(NamedTuple):
     name: str
 
 
+class _NeededCode(fx.CodeGen):
+    """Writes only what the outputs need; the graph has the other end points as well, for `extract`."""
+
+    def _gen_python_code(self, nodes: Any, *args: Any, **kwargs: Any) -> Any:
+        needed = _needed(node for node in nodes if node.op in ("placeholder", "output"))
+        written: Any = [node for node in nodes if node in needed]
+        return super()._gen_python_code(written, *args, **kwargs)
+
+
 class Model(Scope, fx.GraphModule):
     """A built model: an ordinary `nn.Module` whose `forward` is generated from its graph.
 
     The `repeat` and `stack` scopes are `nn.Sequential`s, parameters have the keys that scopes gave them, and nothing of
-    torchslim runs when it is called. It can be compiled, exported, copied, pickled and distributed.
+    torchslim runs when it is called. It can be compiled, exported, copied, pickled and distributed. A call computes
+    only what its outputs need; `extract` computes other end points.
 
     Attributes:
         preprocess: what a picture needs before the model sees it; models of `slim.nets.get` have it.
@@ -63,6 +73,7 @@ class Model(Scope, fx.GraphModule):
     _notes = (*Layer.notes, "preprocess")  # GraphModule leaves them behind when it is made of another module
 
     def __init__(self, root: nn.Module, graph: fx.Graph, class_name: str = "Model") -> None:
+        graph.set_codegen(_NeededCode())
         super().__init__(root, graph, class_name)
         # GraphModule rebuilds what holds the layers as plain modules: put the real ones back.
         for name, child in root._modules.items():

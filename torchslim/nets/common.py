@@ -72,6 +72,19 @@ def squeezed(logits: Symbol, spatial_squeeze: bool = True) -> Symbol:
     return logits.squeeze(space)
 
 
+def shrunk_window(net: Symbol, window: tuple[int, int]) -> tuple[int, int]:
+    """`window`, or the image where that is smaller; images of unknown size count as large enough.
+
+    Example:
+        >>> import torch
+        >>> shrunk_window(torch.zeros(1, 3, 5, 9), (7, 7))
+        (5, 7)
+    """
+    sizes = [net.shape[dimension] for dimension in spatial_dimensions()]
+    height, width = (side if size is None else min(side, size) for side, size in zip(window, sizes, strict=True))
+    return height, width
+
+
 def channels_of(inputs: Symbol) -> int:
     """How many channels there are, which must be known.
 

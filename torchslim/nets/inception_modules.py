@@ -12,7 +12,7 @@ from typing import Any
 
 from torchslim.graph import Symbol, variable_scope
 from torchslim.layers import avg_pool2d, conv2d, dropout, flatten, fully_connected, max_pool2d, softmax
-from torchslim.nets.common import join_channels, spatial_dimensions, squeezed
+from torchslim.nets.common import join_channels, shrunk_window, spatial_dimensions, squeezed
 
 EndPoints = dict[str, Symbol]
 Step = int | Mapping[str, Any]
@@ -120,13 +120,6 @@ def depth_of(function: str, depth_multiplier: float, min_depth: int) -> Callable
     if depth_multiplier <= 0:
         raise ValueError(f"{function}: `depth_multiplier` must be positive. Got {depth_multiplier}.")
     return lambda channels: max(int(channels * depth_multiplier), min_depth)
-
-
-def shrunk_window(net: Symbol, window: tuple[int, int]) -> tuple[int, int]:
-    """`window`, or the image where that is smaller; images of unknown size count as large enough."""
-    sizes = [net.shape[dimension] for dimension in spatial_dimensions()]
-    height, width = (side if size is None else min(side, size) for side, size in zip(window, sizes, strict=True))
-    return height, width
 
 
 def classify(

@@ -20,18 +20,6 @@ from torchslim.nets.inception_utils import inception_arg_scope
 inception_v1_arg_scope = inception_arg_scope
 
 
-def _mixed(
-    point: int, narrow: int, middle: int, narrower: int, wide: int, pooled: int, last: str = "Conv2d_0b_3x3"
-) -> Mixed:
-    """A row of table 1 of the paper: 1x1, 3x3 reduce, 3x3, 5x5 reduce, 5x5, pool proj."""
-    return Mixed((
-        {"Conv2d_0a_1x1": point},
-        {"Conv2d_0a_1x1": narrow, "Conv2d_0b_3x3": middle},
-        {"Conv2d_0a_1x1": narrower, last: wide},
-        {"MaxPool_0a_3x3": POOL, "Conv2d_0b_1x1": pooled},
-    ))  # fmt: skip
-
-
 _ROOT: dict[str, Any] = {
     "Conv2d_1a_7x7": {"num_outputs": 64, "stride": 2},
     "MaxPool_2a_3x3": {"stride": 2},
@@ -39,19 +27,32 @@ _ROOT: dict[str, Any] = {
     "Conv2d_2c_3x3": 192,
     "MaxPool_3a_3x3": {"stride": 2},
 }
-_MODULES: dict[str, Any] = {
-    "Mixed_3b": _mixed(64, 96, 128, 16, 32, 32),
-    "Mixed_3c": _mixed(128, 128, 192, 32, 96, 64),
+ROWS: dict[str, Any] = {
+    **_ROOT,
+    "Mixed_3b": (64, 96, 128, 16, 32, 32),
+    "Mixed_3c": (128, 128, 192, 32, 96, 64),
     "MaxPool_4a_3x3": {"stride": 2},
-    "Mixed_4b": _mixed(192, 96, 208, 16, 48, 64),
-    "Mixed_4c": _mixed(160, 112, 224, 24, 64, 64),
-    "Mixed_4d": _mixed(128, 128, 256, 24, 64, 64),
-    "Mixed_4e": _mixed(112, 144, 288, 32, 64, 64),
-    "Mixed_4f": _mixed(256, 160, 320, 32, 128, 128),
+    "Mixed_4b": (192, 96, 208, 16, 48, 64),
+    "Mixed_4c": (160, 112, 224, 24, 64, 64),
+    "Mixed_4d": (128, 128, 256, 24, 64, 64),
+    "Mixed_4e": (112, 144, 288, 32, 64, 64),
+    "Mixed_4f": (256, 160, 320, 32, 128, 128),
     "MaxPool_5a_2x2": {"stride": 2},
-    "Mixed_5b": _mixed(256, 160, 320, 32, 128, 128, last="Conv2d_0a_3x3"),  # the name that checkpoints have
-    "Mixed_5c": _mixed(384, 192, 384, 48, 128, 128),
+    "Mixed_5b": (256, 160, 320, 32, 128, 128),
+    "Mixed_5c": (384, 192, 384, 48, 128, 128),
 }
+"""The layers, and of modules the channels, as in table 1 of the paper: 1x1, 3x3 reduce, 3x3, 5x5 reduce, 5x5, pool."""
+
+
+def _mixed(name: str, channels: tuple[int, ...]) -> Mixed:
+    point, narrow, middle, narrower, wide, pooled = channels
+    last = "Conv2d_0a_3x3" if name == "Mixed_5b" else "Conv2d_0b_3x3"  # the names that checkpoints have
+    return Mixed((
+        {"Conv2d_0a_1x1": point},
+        {"Conv2d_0a_1x1": narrow, "Conv2d_0b_3x3": middle},
+        {"Conv2d_0a_1x1": narrower, last: wide},
+        {"MaxPool_0a_3x3": POOL, "Conv2d_0b_1x1": pooled},
+    ))  # fmt: skip
 
 
 def inception_v1_base(
@@ -83,7 +84,11 @@ def inception_v1_base(
         >>> slim.build(inception.inception_v1_base, images, final_endpoint='Mixed_4f').end_points['Mixed_4f'].shape
         (None, 832, 8, 8)
     """
-    rows = {**(_ROOT if include_root_block else {}), **_MODULES}
+    rows = {
+        name: _mixed(name, row) if isinstance(row, tuple) else row
+        for name, row in ROWS.items()
+        if include_root_block or name not in _ROOT
+    }
     with (
         variable_scope(scope, "InceptionV1", [inputs]),
         arg_scope([conv2d, fully_connected], weights_initializer=truncated_normal_initializer(stddev=0.01)),

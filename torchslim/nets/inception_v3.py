@@ -12,8 +12,8 @@ from torchslim.arg_scope import arg_scope
 from torchslim.graph import Symbol, VariableScope, variable_scope
 from torchslim.initializers import truncated_normal_initializer
 from torchslim.layers import avg_pool2d, batch_norm, conv2d, dropout, softmax
-from torchslim.nets.common import squeezed
-from torchslim.nets.inception_modules import POOL, EndPoints, Mixed, classify, depth_of, run_rows, shrunk_window
+from torchslim.nets.common import shrunk_window, squeezed
+from torchslim.nets.inception_modules import POOL, EndPoints, Mixed, classify, depth_of, run_rows
 from torchslim.nets.inception_utils import inception_arg_scope
 
 inception_v3_arg_scope = inception_arg_scope

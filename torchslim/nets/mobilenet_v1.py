@@ -18,7 +18,7 @@ from torchslim.arg_scope import ArgScope, arg_scope
 from torchslim.graph import Symbol, VariableScope, variable_scope
 from torchslim.initializers import truncated_normal_initializer
 from torchslim.layers import avg_pool2d, batch_norm, conv2d, dropout, separable_conv2d, softmax
-from torchslim.nets.common import Strides, fixed_padding, spatial_dimensions, squeezed, variant
+from torchslim.nets.common import Strides, fixed_padding, shrunk_window, spatial_dimensions, squeezed, variant
 from torchslim.regularizers import l2_regularizer
 
 
@@ -174,7 +174,6 @@ def mobilenet_v1(
     """
     if inputs.ndim != 4:
         raise ValueError(f"mobilenet_v1: `inputs` must be images, of rank 4. Got shape {tuple(inputs.shape)}.")
-    space = spatial_dimensions()
     mode = {} if is_training is None else {"is_training": is_training}
     with variable_scope(scope, "MobilenetV1", [inputs], reuse=reuse) as variables:
         with arg_scope([batch_norm, dropout], **mode):
@@ -183,16 +182,14 @@ def mobilenet_v1(
             )
             with variable_scope("Logits"):
                 if global_pool:
-                    net = end_points["global_pool"] = net.mean(space, keepdim=True)
+                    net = end_points["global_pool"] = net.mean(spatial_dimensions(), keepdim=True)
                 else:
-                    window = [7 if size is None else min(7, size) for size in (net.shape[d] for d in space)]
+                    window = shrunk_window(net, (7, 7))
                     net = end_points["AvgPool_1a"] = avg_pool2d(net, window, padding="VALID", scope="AvgPool_1a")
                 if not num_classes:
                     return net, end_points
                 net = dropout(net, keep_prob=dropout_keep_prob, scope="Dropout_1b")
-                net = conv2d(
-                    net, num_classes, [1, 1], activation_fn=None, normalizer_fn=None, scope="Conv2d_1c_1x1"
-                )  # fmt: skip
+                net = conv2d(net, num_classes, [1, 1], activation_fn=None, normalizer_fn=None, scope="Conv2d_1c_1x1")
                 logits = end_points["Logits"] = squeezed(net, spatial_squeeze)
         if prediction_fn is not None:
             end_points["Predictions"] = prediction_fn(logits, scope="Predictions")

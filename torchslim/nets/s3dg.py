@@ -23,27 +23,16 @@ from torchslim.nets.i3d_utils import (
     video_layout,
 )
 from torchslim.nets.inception_modules import depth_of
+from torchslim.nets.inception_v1 import ROWS
 from torchslim.regularizers import l2_regularizer
 
-# By name the channels and the window of a convolution, the window and the stride of a pool (both begin with the
-# frames), or the channels of a module: 1x1, 3x3 reduce, 3x3, second 3x3 reduce, second 3x3, pool proj.
+# Those of Inception v1, but windows and strides of pools begin with the frames.
 _ROWS: dict[str, Any] = {
-    "Conv2d_1a_7x7": (64, 7),
+    **ROWS,
     "MaxPool_2a_3x3": ([1, 3, 3], [1, 2, 2]),
-    "Conv2d_2b_1x1": (64, 1),
-    "Conv2d_2c_3x3": (192, 3),
     "MaxPool_3a_3x3": ([1, 3, 3], [1, 2, 2]),
-    "Mixed_3b": (64, 96, 128, 16, 32, 32),
-    "Mixed_3c": (128, 128, 192, 32, 96, 64),
     "MaxPool_4a_3x3": ([3, 3, 3], [2, 2, 2]),
-    "Mixed_4b": (192, 96, 208, 16, 48, 64),
-    "Mixed_4c": (160, 112, 224, 24, 64, 64),
-    "Mixed_4d": (128, 128, 256, 24, 64, 64),
-    "Mixed_4e": (112, 144, 288, 32, 64, 64),
-    "Mixed_4f": (256, 160, 320, 32, 128, 128),
     "MaxPool_5a_2x2": ([2, 2, 2], [2, 2, 2]),
-    "Mixed_5b": (256, 160, 320, 32, 128, 128),
-    "Mixed_5c": (384, 192, 384, 48, 128, 128),
 }
 _BLOCKS = [name for name in _ROWS if name == "Conv2d_2c_3x3" or name.startswith("Mixed")]
 
@@ -184,8 +173,8 @@ def s3dg_base(
                 window = [first_temporal_kernel_size, 7, 7]
                 net = conv3d_spatiotemporal(net, depth(64), window, stride=2, separable=False, scope=name)
             elif name.startswith("Conv"):
-                channels, size = row
-                net = conv3d_spatiotemporal(net, depth(channels), [frames, size, size], scope=name)
+                size = int(name[-1])
+                net = conv3d_spatiotemporal(net, depth(row), [frames, size, size], scope=name)
                 net = gate(net, scope=name) if gate else net
             elif name.startswith("MaxPool"):
                 window, stride = row
