@@ -9,10 +9,12 @@ import time
 import pytest
 
 import torchslim as slim
+from torchslim import queues
 from torchslim.queues import (
     FIFOQueue,
     NestedQueueRunnerError,
     NestedQueueRunnersError,
+    Patience,
     QueueClosedError,
     QueueRunner,
     QueueRunners,
@@ -119,6 +121,33 @@ def test_a_stalled_source_is_reported_with_what_it_does():
     release.set()
     assert queue.dequeue() is True
     assert runner.stop() == []
+
+
+def test_without_a_timeout_it_waits_and_says_so_less_and_less_often(monkeypatch, caplog):
+    monkeypatch.setattr(queues, "_SAY_SO_AFTER", 0.05)
+    release = threading.Event()
+    queue = FIFOQueue(name="slow")
+    QueueRunner(queue, [lambda: [release.wait(20)]], lambda: "It reads 'x'.")
+    threading.Timer(0.8, release.set).start()
+    with caplog.at_level(logging.WARNING, "torchslim.queues"):
+        assert queue.dequeue() is True
+    said = [record.getMessage() for record in caplog.records]
+    assert said[0] == "dequeue: nothing came from slow for 0.05 s. It reads 'x'. Waiting on."
+    assert 2 <= len(said) <= 5  # after 0.05, 0.1, 0.2, 0.4 s, had nothing else run
+
+
+@pytest.mark.parametrize(
+    ("timeout", "pieces", "warnings"), [(None, 64, 7), (10.0, 1, 0), (30.0, 1, 0), (100.0, 4, 2), (0.0, 1, 0)]
+)
+def test_patience_ends_where_it_should(timeout, pieces, warnings, caplog):
+    patience = Patience(timeout, "nothing came", lambda: "It hangs.")
+    with caplog.at_level(logging.WARNING, "torchslim.queues"):
+        for _ in range(pieces - (timeout is not None)):
+            patience.passed()
+        if timeout is not None:
+            with pytest.raises(StalledError, match=rf"nothing came for {timeout:g} s\. It hangs\. If the source"):
+                patience.passed()
+    assert len(caplog.records) == warnings
 
 
 def test_leaving_the_block_stops_the_threads():

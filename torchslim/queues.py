@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import random
 import threading
 import time
@@ -20,6 +21,7 @@ __all__ = [
     "FIFOQueue",
     "NestedQueueRunnerError",
     "NestedQueueRunnersError",
+    "Patience",
     "QueueClosedError",
     "QueueRunner",
     "QueueRunners",
@@ -30,6 +32,7 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 _COLLECTION = "queue_runners"
+_SAY_SO_AFTER = 30.0  # seconds, and twice as long each time
 
 
 class QueueClosedError(RuntimeError):
@@ -37,7 +40,47 @@ class QueueClosedError(RuntimeError):
 
 
 class StalledError(TimeoutError):
-    """Nothing came for too long."""
+    """Nothing came for as long as `timeout` said."""
+
+
+class Patience:
+    """Waiting for one thing: a warning says so after 30 s, again after 60, 120, ..., and an error after `timeout`.
+
+    A file system in the network may well stall for minutes, and a run of a week should not end with that.
+
+    Args:
+        timeout: seconds; None: without end.
+        what: does not come, and from where.
+        describe: says what it waits for.
+
+    Example:
+        >>> patience = Patience(45.0, "no batch came")
+        >>> patience.passed()
+        >>> patience.passed()
+        Traceback (most recent call last):
+        torchslim.queues.StalledError: no batch came for 45 s. If the source is only slow, give a longer `timeout`, ...
+    """
+
+    def __init__(self, timeout: float | None, what: str, describe: Callable[[], str] = lambda: ""):
+        self.timeout, self.what, self.describe = timeout, what, describe
+        self._waited, self._next = 0.0, _SAY_SO_AFTER
+
+    @property
+    def piece(self) -> float:
+        """Seconds to wait at a time."""
+        if self.timeout is None:
+            return _SAY_SO_AFTER
+        return self.timeout / max(1, math.ceil(self.timeout / _SAY_SO_AFTER))
+
+    def passed(self) -> None:
+        """Says that nothing came for a `piece`; raises a `StalledError` if that was the last one."""
+        self._waited += self.piece
+        state = f"{self.what} for {self._waited:g} s. {self.describe()}".strip()
+        if self.timeout is not None and self._waited >= 0.999 * self.timeout:  # a sum of parts
+            raise StalledError(f"{state} If the source is only slow, give a longer `timeout`, or None to wait on.")
+        if self._waited >= self._next:
+            self._next *= 2
+            logger.warning("%s Waiting on.", state)
 
 
 class NestedQueueRunnersError(RuntimeError):
@@ -67,7 +110,7 @@ class FIFOQueue:
 
     Args:
         capacity: so many elements at most; `enqueue` waits for room.
-        timeout: seconds after which `dequeue` stops waiting; None: never.
+        timeout: seconds after which `dequeue` is an error; None: it waits, and says so (see `Patience`).
         name: what errors call it.
 
     Raises:
@@ -82,7 +125,7 @@ class FIFOQueue:
         ['a', 'b']
     """
 
-    def __init__(self, capacity: int = 32, *, timeout: float | None = 30.0, name: str = "queue"):
+    def __init__(self, capacity: int = 32, *, timeout: float | None = None, name: str = "queue"):
         if capacity < 1:
             raise ValueError(f"{type(self).__name__}: `capacity` must be positive. Got {capacity}.")
         self.capacity, self.timeout, self.name = capacity, timeout, name
@@ -128,13 +171,11 @@ class FIFOQueue:
         """
         if self.runner is not None:
             self.runner.start()
+        describe = self.runner.describe if self.runner else lambda: ""
+        patience = Patience(self.timeout, f"dequeue: nothing came from {self.name}", describe)
         with self._changed:
-            if not self._changed.wait_for(lambda: self.is_closed or self._has_enough(), self.timeout):
-                who = "" if self.runner is None else f" {self.runner.describe()}"
-                raise StalledError(
-                    f"dequeue: nothing came from {self.name} for {self.timeout:g} s.{who} "
-                    "If the source is only slow, give a longer `timeout`; None waits for ever."
-                )
+            while not self._changed.wait_for(lambda: self.is_closed or self._has_enough(), patience.piece):
+                patience.passed()
             if not self._elements:
                 raise self._end()
             element = self._take()
@@ -185,7 +226,7 @@ class RandomShuffleQueue(FIFOQueue):
         capacity: so many elements at most.
         min_after_dequeue: so many elements stay in it until it is closed: the more, the better it shuffles.
         seed: of the order; None: another one each time.
-        timeout: seconds after which `dequeue` stops waiting; None: never.
+        timeout: seconds after which `dequeue` is an error; None: it waits, and says so (see `Patience`).
         name: what errors call it.
 
     Raises:
@@ -206,7 +247,7 @@ class RandomShuffleQueue(FIFOQueue):
         min_after_dequeue: int,
         seed: int | None = None,
         *,
-        timeout: float | None = 30.0,
+        timeout: float | None = None,
         name: str = "queue",
     ):
         super().__init__(capacity, timeout=timeout, name=name)
@@ -233,7 +274,7 @@ class QueueRunner:
     Args:
         queue: what is filled; closed when all producers are at their end, or at the first error.
         producers: called in a thread each; give the elements.
-        describe: says what the threads are doing, for `StalledError`.
+        describe: says what the threads are doing, for those who wait.
 
     Example:
         >>> queue = FIFOQueue()

@@ -14,9 +14,8 @@ from torchslim.cli import main
 from torchslim.data import DataError, RecordReader, RecordWriter, decode_image, make_example, make_sequence_example
 from torchslim.data.example import Example, parse
 from torchslim.data.record_index import load_index
-from torchslim.datasets import PascalVOC, sample_voc
+from torchslim.datasets import PascalVOC, pascal_voc, sample_voc
 from torchslim.datasets.record_conversion import convert_image_folder, convert_voc, write_shards
-from torchslim.datasets.record_splits import get_split
 
 GOLDENS = Path(__file__).parents[1] / "goldens" / "tfrecords"
 
@@ -143,7 +142,7 @@ def test_converted_voc_is_voc(run: Any, tmp_path: Path) -> None:
     assert code == 0
     names = [Path(line.partition(": ")[0]).name for line in out.splitlines()]
     assert names == [f"pascal_voc_train_0000{shard}-of-00002.tfrecord" for shard in range(2)]
-    voc, split = PascalVOC(root, "train"), get_split("pascal_voc", "train", tmp_path / "records")
+    voc, split = PascalVOC(root, "train"), pascal_voc.get_split("train", tmp_path / "records")
     records = list(RecordReader(split.data_sources))
     assert len(records) == len(voc)
     for index, record in enumerate(records):

@@ -208,6 +208,19 @@ def test_an_item_that_is_unlike_the_others_names_where_it_is(tmp_path):
     assert [len(batch) for (batch,) in batches_of([slim.data.batch(image, 4, dynamic_pad=True)])] == [4, 2]
 
 
+def test_sources_may_be_a_number_of_parts_for_batches_too(tmp_path):
+    for part in range(2):
+        with RecordWriter(tmp_path / f"train-{part:05d}-of-00002") as writer:
+            features = {"raw": bytes(30), "height": 1, "label": part, "name": "", "tags": [1]}
+            writer.write(make_example(features).SerializeToString())
+    dataset = make_dataset(tmp_path)
+    dataset.data_sources = str(tmp_path / "train@2")
+    provider = DatasetDataProvider(dataset, shuffle=False, num_epochs=1)
+    assert [label.item() for (label,) in provider.iterate(["label"])] == [0, 1]
+    labels = slim.data.batch(provider.get(["label"]), 2)
+    assert [batch.tolist() for (batch,) in batches_of(labels)] == [[0, 1]]
+
+
 def test_strings_are_no_symbols(records):
     provider = DatasetDataProvider(make_dataset(records))
     for item in ("name", "record_key"):

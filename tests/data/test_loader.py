@@ -212,7 +212,7 @@ def test_a_corrupt_photograph_is_named(tmp_path, num_workers):
         DataError, match=rf"item 4 of PascalVOC\(.*{voc.ids[4]}.jpg' is not a readable picture"
     ) as raised:
         list(Loader(voc, 2, num_workers=num_workers))
-    assert isinstance(raised.value.__cause__, ValueError)
+    assert isinstance(raised.value.__cause__, DataError)
 
 
 def test_the_file_is_named_where_only_the_data_set_knows_it(tmp_path):
@@ -243,6 +243,7 @@ class NoItems(IterableDataset):
         ({"batch_size": 0}, ValueError, "`batch_size` must be positive. Got 0"),
         ({"batch_size": 11, "drop_last": True}, ValueError, "no batch of `batch_size` 11: Numbers has 10 items"),
         ({"seed": -1}, ValueError, "`seed` must not be negative. Got -1"),
+        ({"timeout": 0}, ValueError, "`timeout` must be positive, or None. Got 0"),
     ],
 )
 def test_bad_arguments_are_refused(arguments, error, message):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import time
 
 import pytest
@@ -9,12 +11,16 @@ import torch
 from torch.utils.data import Dataset, TensorDataset
 
 import torchslim as slim
+from torchslim import queues
 from torchslim.data import Loader, StalledError, prefetch_to_device
 from torchslim.data.prefetch_queue import prefetch_queue
 
 
 class Sleeping(Dataset):
-    """Item 2 takes its time."""
+    """Item 2 takes its time, or even its process."""
+
+    def __init__(self, dies: bool = False):
+        self.dies, self.images = dies, [f"{index}.jpg" for index in range(4)]
 
     def __len__(self) -> int:
         return 4
@@ -22,6 +28,8 @@ class Sleeping(Dataset):
     def __getitem__(self, index: int) -> int:
         if index == 2:
             time.sleep(1.5)
+            if self.dies:
+                os._exit(3)
         return index
 
 
@@ -73,7 +81,26 @@ def test_what_cannot_be_prefetched_is_refused():
 
 def test_workers_that_stall_are_reported():
     loader = Loader(Sleeping(), 1, num_workers=1, timeout=0.5)
-    with pytest.raises(StalledError, match=r"no batch of Sleeping came from the workers for 0\.5 s"):
+    with pytest.raises(StalledError, match=r"no batch of Sleeping .* for 0\.5 s\. Worker 0 at item 2 \(2\.jpg\)\."):
+        list(loader)
+
+
+def test_workers_that_stall_are_waited_for(monkeypatch, caplog):
+    monkeypatch.setattr(queues, "_SAY_SO_AFTER", 0.25)
+    loader = Loader(Sleeping(), 1, num_workers=2)
+    with caplog.at_level(logging.WARNING, "torchslim.queues"):
+        for _ in range(2):
+            assert [batch[0].item() for batch in loader] == [0, 1, 2, 3]  # nothing is lost, nor twice there
+    said = [record.getMessage() for record in caplog.records]
+    assert said[0].startswith("data.batch: no batch of Sleeping came from the workers for 0.25 s. Worker ")
+    assert said[0].endswith(" at item 2 (2.jpg). Waiting on.")
+    assert len(said) <= 6  # in each pass after 0.25, 0.5 and 1 s
+
+
+def test_a_worker_that_dies_while_it_is_waited_for_is_an_error(monkeypatch):
+    monkeypatch.setattr(queues, "_SAY_SO_AFTER", 0.2)
+    loader = Loader(Sleeping(dies=True), 1, num_workers=1)
+    with pytest.raises(RuntimeError, match=r"worker .*exited unexpectedly"):
         list(loader)
 
 

@@ -14,20 +14,22 @@ import pickle
 import random
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+import torch
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from torchslim.checkpoints.tensorflow.coding import masked_crc32c
 from torchslim.data import (
     DamagedRecordError,
     DataError,
+    Loader,
     RecordReader,
     RecordWriter,
     parallel_read,
@@ -328,6 +330,18 @@ def test_a_kept_index_is_used_and_renewed(tmp_path: Path) -> None:
     assert len(RecordReader(path)) == 3
 
 
+def test_a_long_search_for_records_tells_how_to_spare_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(records, "_LONG", -1.0)
+    reader = RecordReader(write(tmp_path / "a", RECORDS))
+    with caplog.at_level(logging.INFO, "torchslim.data.records"):
+        assert [len(reader), reader[1], len(reader)] == [5, b"one", 5]
+    assert [record.getMessage().split(".")[-2] for record in caplog.records] == [
+        " `torchslim records index` does it once"
+    ]
+
+
 def test_a_wrong_index_gives_no_wrong_record(tmp_path: Path) -> None:
     path = write(tmp_path / "a", RECORDS)
     wrong = entries_of(RECORDS)
@@ -488,6 +502,75 @@ def test_another_process_reads_the_same(files_of: Any) -> None:
     assert (copy[5], list(copy)) == (b"5", numbers(8))
     with multiprocessing.get_context("fork").Pool(2) as pool:
         assert pool.map(reader.__getitem__, range(8)) == numbers(8)
+
+
+class Numbered(Dataset[int]):
+    """The records of `numbers` as items for batches."""
+
+    def __init__(self, reader: RecordReader) -> None:
+        self.reader = reader
+
+    def __len__(self) -> int:
+        return len(self.reader)
+
+    def __getitem__(self, index: int) -> int:
+        return int(self.reader[index])
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_batches_of_records_are_disjoint_complete_and_resumable(files_of: Any, num_workers: int) -> None:
+    """Files x ranks x workers x batch x drop_last, with up to three interruptions anywhere in several passes."""
+
+    @settings(max_examples=2 if num_workers else 40, deadline=None)
+    @given(
+        counts=st.lists(st.integers(0, 9), min_size=1, max_size=4).filter(any),
+        ranks=st.integers(1, 3),
+        batch_size=st.integers(1, 5),
+        drop_last=st.booleans(),
+        shuffle=st.booleans(),
+        stops=st.lists(st.integers(0, 12), min_size=1, max_size=3),
+    )
+    def check(counts: list[int], ranks: int, batch_size: int, drop_last: bool, shuffle: bool, stops: list[int]) -> None:
+        size, passes = sum(counts), []
+        assume(size >= ranks * (batch_size if drop_last else 1))
+        with pytest.MonkeyPatch.context() as patch:
+            for rank in range(ranks):
+                patch.setattr(torch.distributed, "is_initialized", lambda: True)
+                patch.setattr(torch.distributed, "get_world_size", lambda: ranks)
+                patch.setattr(torch.distributed, "get_rank", lambda rank=rank: rank)
+
+                def loader(workers: int = num_workers) -> Loader:
+                    records = Numbered(RecordReader(files_of(tuple(counts))))
+                    options = {"drop_last": drop_last, "shuffle": shuffle, "seed": 5, "num_workers": workers}
+                    return Loader(records, batch_size, **options)
+
+                whole = loader(0)
+                passes.append([[numbers.tolist() for (numbers,) in whole] for _ in range(2)])
+                read: list[list[int]] = []
+                current = loader()
+                for stop in stops:
+                    read += itertools.islice(without_end(current), stop)
+                    state = json.loads(json.dumps(current.state_dict()))
+                    current = loader()
+                    current.load_state_dict(state)
+                read += (numbers.tolist() for (numbers,) in current)
+                assert read == list(itertools.islice(without_end(loader(0)), len(read)))
+        for number in range(2):
+            batches = [batch for rank in passes for batch in rank[number]]
+            read = sorted(itertools.chain(*batches))
+            if drop_last:
+                assert {len(batch) for batch in batches} == {batch_size}
+                assert len({len(rank[number]) for rank in passes}) == 1
+                assert len(set(read)) == len(read) > size - ranks * batch_size
+            else:
+                assert read == list(range(size))
+
+    check()
+
+
+def without_end(loader: Loader) -> Iterator[list[int]]:
+    while True:
+        yield from (numbers.tolist() for (numbers,) in loader)
 
 
 # ------------------------------------------------------------------------------------------------- writing

@@ -7,6 +7,7 @@ import io
 import json
 import resource
 import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -171,6 +172,28 @@ def test_sparse_places_may_come_in_any_order() -> None:
     assert decode_one(handler, {"i": [3, 0], "v": [5, 6]}).tolist() == [6, 9, 9, 5]
 
 
+def test_sizes_of_a_shape_may_be_fractions_as_for_tensorflow() -> None:
+    item = decode_one(decoding.Tensor("a", "s"), {"a": [1, 2], "s": [1.0, 2.0]}, s=VarLenFeature(torch.float32))
+    assert item.tolist() == [[1, 2]]
+
+
+def test_a_box_without_a_dimension_for_boxes() -> None:
+    sides = {key: FixedLenFeature([], torch.int64) for key in "abcd"}
+    assert decode_one(decoding.BoundingBox(list("abcd")), {"a": 1, "b": 2, "c": 3, "d": 4}, **sides).tolist() == [
+        1,
+        2,
+        3,
+        4,
+    ]
+
+
+@pytest.mark.parametrize(("names", "wanted"), [([], []), (["cow"], [-1.0]), (["cat"], [1.5])])
+def test_a_table_has_one_dtype(names: list[str], wanted: list[float]) -> None:
+    handler = decoding.LookupTensor("name", LookupTable({"cat": 1.5}, -1))
+    item = decode_one(handler, {"name": names}, name=VarLenFeature(bytes))
+    assert (item.dtype, item.tolist()) == (torch.float32, wanted)
+
+
 def test_strings_can_be_looked_up_for_strings() -> None:
     table = LookupTable({"cat": "animal"}, "thing")
     item = decode_one(decoding.LookupTensor("name", table), {"name": ["cat", "car"]}, name=VarLenFeature(bytes))
@@ -235,6 +258,56 @@ def test_all_pictures_of_a_gif() -> None:
     assert images.float().mean((1, 2, 3)).tolist() == [0, 255]
 
 
+GIF_COLOURS = np.arange(128 * 3, dtype=np.uint16).reshape(128, 3).astype(np.uint8)
+
+
+def gif(*frames: tuple[int, int, np.ndarray, int]) -> bytes:
+    """Frames at some place, with a number that is not drawn, to be cleared behind them; all codes have one byte."""
+    parts = [b"GIF89a", struct.pack("<HHBBB", 4, 3, 0xF6, 0, 0), GIF_COLOURS.tobytes()]
+    for left, top, numbers, transparent in frames:
+        parts.append(struct.pack("<BBBBHBB", 0x21, 0xF9, 4, 2 << 2 | (transparent >= 0), 0, max(transparent, 0), 0))
+        parts.append(struct.pack("<BHHHHB", 0x2C, left, top, *numbers.shape[::-1], 0))
+        parts.append(bytes([7, numbers.size + 2, 128, *numbers.flat, 129, 0]))
+    return b"".join(parts) + b";"
+
+
+def test_frames_of_a_gif_are_drawn_as_tensorflow_draws_them() -> None:
+    first, second = np.arange(1, 13).reshape(3, 4), np.array([[50, 9], [9, 51]])
+    data = gif((0, 0, first, 6), (1, 1, second, 9), (2, 2, second, -1))
+    # Over black at first and then over what was there, which nothing clears; what is outside is cut off.
+    wanted = [np.where(first == 6, -1, first)]
+    wanted.append(wanted[0].copy())
+    wanted[1][1, 1], wanted[1][2, 2] = 50, 51
+    wanted.append(wanted[1].copy())
+    wanted[2][2, 2:] = 50, 9
+    colours = np.concatenate([GIF_COLOURS, np.zeros((1, 3), np.uint8)])  # the last one is black
+    np.testing.assert_array_equal(decode_image(data), colours[np.stack(wanted)])
+    np.testing.assert_array_equal(decode_image(data[:-1]), colours[np.stack(wanted)])  # without the sign of its end
+    smaller = decode_image(gif((1, 1, second, -1), (0, 0, first[:1, :3], -1)))
+    assert smaller.shape == (2, 2, 3, 3)  # the largest frame counts, not the screen
+
+
+def test_opacity_of_pictures_with_few_bits_is_tensorflows() -> None:
+    # Recorded from tf.io.decode_png(..., channels=4): the largest number of the file's bits, not of a byte.
+    numbers = Pillow.frombytes("P", (2, 1), b"\0\1")
+    numbers.putpalette([*range(256)] * 3)
+    for bits in (1, 2, 4, 8):
+        numbers.save(file := io.BytesIO(), "PNG", bits=bits)
+        opaque = (1 << bits) - 1
+        assert decode_image(file.getvalue(), 4).tolist() == [[[0, 1, 2, opaque], [3, 4, 5, opaque]]]
+
+
+def test_grey_with_opacity_of_sixteen_bits_has_two_channels() -> None:
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    pixels = struct.pack(">B4H", 0, 0x1234, 0x5678, 0x9ABC, 0xDEF0)
+    data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 2, 1, 16, 4, 0, 0, 0))
+    data += chunk(b"IDAT", zlib.compress(pixels)) + chunk(b"IEND", b"")
+    assert decode_image(data).tolist() == [[[0x12, 0x56], [0x9A, 0xDE]]]
+    assert decode_image(data, 1).tolist() == [[[0x12], [0x9A]]]
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [
@@ -274,7 +347,7 @@ def test_every_damaged_byte_of_a_png_is_found_or_harmless() -> None:
     ("kind", "find", "offset", "claim"),
     [
         ("JPEG", b"\xff\xc0", 5, struct.pack(">HH", 60000, 65000)),
-        ("GIF", b"GIF8", 6, struct.pack("<HH", 65000, 60000)),
+        ("GIF", b"\x2c\0\0\0\0\x07\0\x05\0", 5, struct.pack("<HH", 65000, 60000)),
         ("PNG", b"IHDR", 4, struct.pack(">II", 65000, 60000)),
         ("BMP", b"BM", 18, struct.pack("<ii", 65000, 60000)),
     ],
@@ -332,6 +405,7 @@ def test_handlers_that_cannot_be(make: Any, message: str) -> None:
         ),
         (decoding.BoundingBox(list("abcd")), {"a": [1], "b": [], "c": [1], "d": [1]}, r"Got \{'a': 1, 'b': 0"),
         (decoding.SparseTensor("a", "b"), {"a": [1], "b": [1, 2]}, r"Got 2 values for 1 places"),
+        (decoding.SparseTensor("a", "b", shape=[2, 3]), {"a": [1], "b": [2]}, r"must have 1 sizes.* Got \[2, 3\]"),
         (
             decoding.SparseTensor("a", "b", shape=[3], densify=True),
             {"a": [3], "b": [1]},
@@ -362,6 +436,27 @@ def test_sequences_that_do_not_belong_together(handler: Any, message: str) -> No
     sequences = {"y": [[1.0, 2.0], []], "x": [[1.0], [2.0]]}
     with pytest.raises(DataError, match=message):
         sequence_of(handler, sequences)
+
+
+@pytest.mark.parametrize(
+    "handler",
+    [decoding.BoundingBox(list("abab")), decoding.SparseTensor("a", "b"), decoding.KeypointsSequence(["a", "b"])],
+)
+def test_strings_are_no_places(handler: Any) -> None:
+    strings = {"a": VarLenFeature(bytes), "b": VarLenFeature(bytes)}
+    message = make_example({"a": ["x"], "b": ["y"]})
+    decoder: Any = TFExampleDecoder(strings, {"item": handler})
+    if isinstance(handler, decoding.KeypointsSequence):
+        message = make_sequence_example({}, {"a": [["x"]], "b": [["y"]]})
+        decoder = TFSequenceExampleDecoder({}, strings, {"item": handler})
+    with pytest.raises(DataError, match=rf"{type(handler).__name__}: feature 'a' must be numbers\. Got strings"):
+        decoder.decode(message.SerializeToString())
+
+
+def test_a_default_may_be_empty() -> None:
+    spec = FixedLenFeature([0], torch.int64, [])
+    item = decode_one(decoding.Tensor("a"), {}, a=spec)
+    assert (item.shape, item.dtype) == ((0,), torch.int64)
 
 
 def test_counts_need_not_be_consistent() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ import numpy as np
 from torchslim.data import DataError, RecordReader, RecordWriter
 from torchslim.data.example import Example, SequenceExample, parse
 from torchslim.data.record_format import OVERHEAD, scan
-from torchslim.data.record_index import save_index, scan_all
+from torchslim.data.record_index import save_index
 from torchslim.data.record_source import find_compression, open_source
 from torchslim.data.records import find_files
 from torchslim.datasets.record_conversion import convert_image_folder, convert_voc
@@ -36,7 +35,7 @@ def _verify(args: argparse.Namespace) -> int:
         compression = find_compression(file)
         source = open_source(file, compression)
         count, end, last_error = 0, 0, None
-        for offset, length, _, last_error in scan_all(source, file):
+        for offset, length, _, last_error in scan(source, file):
             if last_error:
                 damaged += 1
                 print(f"  {file}: record at byte {offset}: {last_error.reason}")
@@ -54,9 +53,12 @@ def _index(args: argparse.Namespace) -> None:
     """Keeps an index beside each file."""
     for file in find_files(args.files):
         # Read whole, so that an index is only kept of what is not damaged.
-        records = scan(open_source(file, find_compression(file)), file)
-        entries = np.array([(offset, length) for offset, length, _ in records], np.int64).reshape(-1, 2)
-        print(f"{save_index(file, entries)}: {len(entries):,} records")
+        entries = []
+        for offset, length, _, error in scan(open_source(file, find_compression(file)), file):
+            if error:
+                raise error
+            entries.append((offset, length))
+        print(f"{save_index(file, np.array(entries, np.int64).reshape(-1, 2))}: {len(entries):,} records")
 
 
 def _cat(args: argparse.Namespace) -> None:
@@ -119,32 +121,3 @@ def _convert(args: argparse.Namespace) -> None:
         paths = convert_image_folder(args.source, args.output, args.split, **options)
     for path in paths:
         print(f"{path}: {len(RecordReader(path)):,} records")
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The words behind `torchslim records`."""
-    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-
-    def action(name: str, summary: str) -> argparse.ArgumentParser:
-        added = actions.add_parser(name, help=summary, description=summary, allow_abbrev=False)
-        if name != "convert":
-            added.add_argument("files", nargs="+", metavar="FILES", help="paths, or patterns in quotes: 'data/train-*'")
-        return added
-
-    action("verify", "Read everything, and list the records that are damaged (exit code 1 if there are some).")
-    action("index", "Keep an index beside each file, so that random access starts at once.")
-    cat = action("cat", "Print what is in the records, or write them into one file.")
-    cat.add_argument("--count", type=int, default=10, help="records to print (default: %(default)s; -1: all)")
-    cat.add_argument("--sequences", action="store_true", help="they are SequenceExamples, not Examples")
-    cat.add_argument("--skip-damaged", action="store_true", help="leave out what is damaged")
-    cat.add_argument("--output", type=Path, metavar="FILE", help="write all records into this file instead")
-    convert = action("convert", "Write pictures and what they show as records, in TF-Slim's schema.")
-    convert.add_argument("source", type=Path, help="folder of the pictures: a VOCdevkit, or one folder for each class")
-    convert.add_argument("output", type=Path, help="folder to write the records into")
-    convert.add_argument("--kind", choices=["voc", "imagefolder"], required=True, help="how SOURCE is laid out")
-    convert.add_argument("--split", help="list or folder of the split (default: train; for folders: none)")
-    convert.add_argument("--year", default="2012", help="which VOC<year> (default: %(default)s)")
-    convert.add_argument("--name", help="first part of the files' names (default: pascal_voc, or images)")
-    convert.add_argument("--shards", type=int, default=1, help="number of files (default: %(default)s)")
-    for writing in (cat, convert):
-        writing.add_argument("--compression", choices=["GZIP", "ZLIB"], help="of what is written (default: none)")

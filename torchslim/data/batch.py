@@ -25,7 +25,7 @@ def batch(
     pin_memory: bool | str = "auto",
     names: Sequence[str] | None = None,
     dynamic_pad: bool = False,
-    timeout: float | None = 30.0,
+    timeout: float | None = None,
 ) -> Any:
     """Gives the items of a data set to the graph, in batches.
 
@@ -46,7 +46,7 @@ def batch(
         pin_memory: batches in page-locked memory; 'auto': where there is CUDA.
         names: of the placeholders, one for each field of an item.
         dynamic_pad: items may differ in size: zeros are added behind, up to the largest of a batch.
-        timeout: seconds to wait for a batch from the workers; None: for ever.
+        timeout: seconds to wait for a batch from the workers; None: as long as it takes (see `Loader`).
 
     Returns:
         A Symbol for each field of an item, the batch being the first dimension: a tuple of them, a dict if a dict of

@@ -40,7 +40,8 @@ class DatasetDataProvider(DataProvider):
         common_queue_min: records that wait at least, to be shuffled.
         record_key: the item with where a record comes from, `'file:offset'` (for `iterate` only: it is no tensor).
         seed: of the order.
-        timeout: `iterate`: seconds to wait for a record, None: for ever. For batches, `slim.data.batch` has its own.
+        timeout: `iterate`: seconds to wait for a record; None: as long as it takes, with warnings from 30 s on. For
+            batches, `slim.data.batch` has its own.
 
     Raises:
         ValueError: if `record_key` is an item of the data set.
@@ -73,7 +74,7 @@ class DatasetDataProvider(DataProvider):
         record_key: str = "record_key",
         seed: int | None = None,
         *,
-        timeout: float | None = 30.0,
+        timeout: float | None = None,
     ):
         super().__init__({}, getattr(dataset, "num_samples", None) or _length(dataset))
         self.dataset, self.num_readers, self.reader_kwargs = dataset, num_readers, reader_kwargs or {}

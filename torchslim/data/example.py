@@ -1,8 +1,4 @@
-"""TensorFlow's `Example` and `SequenceExample`, the usual content of records.
-
-The messages are built from their published definitions, in a pool of their own, so TensorFlow may be loaded beside
-them.
-"""
+"""TensorFlow's `Example` and `SequenceExample`, the usual content of records, from their published definitions."""
 
 from __future__ import annotations
 
@@ -11,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 
+from torchslim.checkpoints.tensorflow.protobuf import message_classes
 from torchslim.data.items import DataError
 
 __all__ = [
@@ -32,55 +28,17 @@ __all__ = [
     "parse",
 ]
 
-_KIND = descriptor_pb2.FieldDescriptorProto
-# Message -> fields in the order of their numbers: name, type (a message's name or protobuf's), and how often.
-_MESSAGES: dict[str, list[tuple[str, str | int, str]]] = {
-    "BytesList": [("value", _KIND.TYPE_BYTES, "repeated")],
-    "FloatList": [("value", _KIND.TYPE_FLOAT, "repeated")],
-    "Int64List": [("value", _KIND.TYPE_INT64, "repeated")],
-    "Feature": [
-        ("bytes_list", "BytesList", "oneof"),
-        ("float_list", "FloatList", "oneof"),
-        ("int64_list", "Int64List", "oneof"),
-    ],
-    "Features": [("feature", "Feature", "map")],
-    "Example": [("features", "Features", "one")],
-    "FeatureList": [("feature", "Feature", "repeated")],
-    "FeatureLists": [("feature_list", "FeatureList", "map")],
-    "SequenceExample": [("context", "Features", "one"), ("feature_lists", "FeatureLists", "one")],
-}
-
-
-def _message_classes() -> dict[str, Any]:
-    file = descriptor_pb2.FileDescriptorProto(name="example.proto", package="torchslim", syntax="proto3")
-    for name, fields in _MESSAGES.items():
-        message = file.message_type.add(name=name)
-        for number, (field_name, kind, often) in enumerate(fields, 1):
-            field = message.field.add(name=field_name, number=number)
-            field.label = _KIND.LABEL_REPEATED if often in ("repeated", "map") else _KIND.LABEL_OPTIONAL
-            if often == "oneof":
-                field.oneof_index = 0
-            if often == "map":
-                entry_name = "".join(part.capitalize() for part in field_name.split("_")) + "Entry"
-                entry = message.nested_type.add(name=entry_name)
-                entry.options.map_entry = True
-                entry.field.add(name="key", number=1, type=_KIND.TYPE_STRING, label=_KIND.LABEL_OPTIONAL)
-                entry.field.add(name="value", number=2, type_name=f".torchslim.{kind}", label=_KIND.LABEL_OPTIONAL)
-                kind = f"{name}.{entry_name}"
-            if isinstance(kind, str):
-                field.type_name = f".torchslim.{kind}"
-            else:
-                field.type = kind
-        if any(often == "oneof" for _, _, often in fields):
-            message.oneof_decl.add(name="kind")
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    return {
-        name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"torchslim.{name}")) for name in _MESSAGES
-    }
-
-
-_CLASSES = _message_classes()
+_CLASSES = message_classes("""
+message BytesList { repeated bytes value = 1; }
+message FloatList { repeated float value = 1; }
+message Int64List { repeated int64 value = 1; }
+message Feature { oneof BytesList bytes_list = 1; oneof FloatList float_list = 2; oneof Int64List int64_list = 3; }
+message Features { map Feature feature = 1; }
+message Example { Features features = 1; }
+message FeatureList { repeated Feature feature = 1; }
+message FeatureLists { map FeatureList feature_list = 1; }
+message SequenceExample { Features context = 1; FeatureLists feature_lists = 2; }
+""")
 BytesList = _CLASSES["BytesList"]
 FloatList = _CLASSES["FloatList"]
 Int64List = _CLASSES["Int64List"]

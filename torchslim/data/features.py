@@ -115,7 +115,7 @@ class FixedLenFeature:
             encoded = [_encode(string) for string in strings.ravel()]
             return string_array(encoded, self.shape if len(encoded) == math.prod(self.shape) else [len(encoded)])
         values = torch.as_tensor(self.default_value)
-        if values.is_floating_point() and self.dtype is torch.int64:
+        if values.is_floating_point() and values.numel() and self.dtype is torch.int64:
             raise ValueError(f"FixedLenFeature: `default_value` must be {self.dtype}. Got {self.default_value!r}.")
         values = values.to(self.dtype, copy=True)
         return values.reshape(tuple(self.shape)) if values.numel() == math.prod(self.shape) else values

@@ -103,11 +103,11 @@ class BoundingBox(ItemHandler):
 
     def tensors_to_item(self, keys_to_tensors: Features) -> torch.Tensor:
         """The boxes `[boxes, 4]`."""
-        sides = [values_of(keys_to_tensors[key]) for key in self.keys]
-        if len({len(side) for side in sides}) > 1:
-            counts = {key: len(side) for key, side in zip(self.keys, sides, strict=True)}
+        sides = [numbers_of(keys_to_tensors[key], key, self) for key in self.keys]
+        if len({side.shape for side in sides}) > 1:
+            counts = {key: side.numel() for key, side in zip(self.keys, sides, strict=True)}
             raise DataError(f"BoundingBox: the features must have a value for each box. Got {counts} values.")
-        return torch.stack(sides, 1)
+        return torch.stack(sides).permute(*range(sides[0].ndim, -1, -1))  # as TF-Slim transposes
 
 
 class Tensor(ItemHandler):
@@ -150,7 +150,7 @@ class Tensor(ItemHandler):
         tensor = dense(keys_to_tensors[self._tensor_key], self._default_value)
         shape = self._shape
         if self._shape_keys:
-            shape = [size for key in self._shape_keys for size in dense(keys_to_tensors[key]).reshape(-1).tolist()]
+            shape = [int(size) for key in self._shape_keys for size in dense(keys_to_tensors[key]).reshape(-1)]
         return (
             tensor if shape is None else reshape(tensor, shape, f"{type(self).__name__}: feature {self._tensor_key!r}")
         )
@@ -172,7 +172,9 @@ class LookupTable:
     def __init__(self, table: Mapping[Any, Any], default_value: Any = None) -> None:
         self._table = {key.encode() if isinstance(key, str) else key: value for key, value in table.items()}
         self._default_value = default_value
-        self._is_of_strings = any(isinstance(value, (str, bytes)) for value in self._table.values())
+        values = list(self._table.values())
+        self._is_of_strings = any(isinstance(value, (str, bytes)) for value in values)
+        self._dtype = None if self._is_of_strings else torch.tensor(values or [0]).dtype
 
     def lookup(self, keys: Any) -> Any:
         """The values of `keys`, in their shape: a tensor, or strings.
@@ -190,7 +192,7 @@ class LookupTable:
         values = [self._table.get(key, self._default_value) for key in flat]
         if self._is_of_strings:
             return string_array([v.encode() if isinstance(v, str) else v for v in values], shape)
-        return torch.tensor(values, dtype=None if values else torch.int64).reshape(shape)
+        return torch.tensor(values, dtype=self._dtype).reshape(shape)
 
 
 class LookupTensor(Tensor):
@@ -311,7 +313,13 @@ class SparseTensor(ItemHandler):
         else:
             shape = torch.tensor(self._shape) if self._shape else places.dense_shape
         # The last coordinate of each place is what the feature says; those before it are where it says so.
-        indices = torch.cat([places.indices[:, :-1], places.values.to(torch.int64)[:, None]], 1)
+        last = numbers_of(places, self._indices_key, self).to(torch.int64)
+        indices = torch.cat([places.indices[:, :-1], last[:, None]], 1)
+        if len(shape) != indices.shape[1]:
+            raise DataError(
+                f"SparseTensor: the shape must have {indices.shape[1]} sizes, as each place in `{self._indices_key}` "
+                f"has coordinates. Got {shape.tolist()}."
+            )
         tensor = SparseTensorValue(indices, values.values, shape)
         return tensor.to_dense(self._default_value) if self._densify else tensor
 
@@ -328,9 +336,16 @@ def prefixed(function: str, keys: Sequence[str] | None, prefix: str | None, defa
     return [f"{prefix or ''}{key}" for key in keys]
 
 
-def values_of(feature: Any) -> Any:
-    """The values of a feature, whether their number varies or not."""
-    return feature.values if isinstance(feature, SparseTensorValue) else feature
+def numbers_of(feature: Any, key: str, handler: ItemHandler) -> torch.Tensor:
+    """The values of a feature, whether their number varies or not.
+
+    Raises:
+        DataError: if they are strings.
+    """
+    values = feature.values if isinstance(feature, SparseTensorValue) else feature
+    if not isinstance(values, torch.Tensor):
+        raise DataError(f"{type(handler).__name__}: feature {key!r} must be numbers. Got strings.")
+    return values
 
 
 def dense(feature: Any, default_value: Any = 0) -> Any:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import multiprocessing
 import pickle
 import random
 import traceback
@@ -14,7 +16,9 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, Subset, get_worker_info
 
-__all__ = ["DataError", "Failure", "Field", "Items", "mix_seeds", "short_name", "to_tensor"]
+__all__ = ["DataError", "Failure", "Field", "Items", "mix_seeds", "short_name", "source_of", "to_tensor"]
+
+_NOTHING = -1  # that a worker is at
 
 
 class DataError(RuntimeError):
@@ -38,7 +42,7 @@ class Failure:
 
     def to_error(self, dataset: Any) -> DataError:
         """Returns what to raise, the error itself as its cause."""
-        source = _source(dataset, self.index)
+        source = source_of(dataset, self.index)
         where = f" ({source})" if source and source not in self.reason else ""
         error = DataError(f"data.batch: item {self.index}{where} of {short_name(dataset)} failed. {self.reason}")
         error.__cause__ = self.error
@@ -54,12 +58,41 @@ class Items(Dataset[Any]):
 
     def __init__(self, dataset: Any, seed: int, fields: list[Field] | None, dynamic_pad: bool = False):
         self.dataset, self.seed, self.fields, self.dynamic_pad = dataset, seed, fields, dynamic_pad
+        self.watch(0)
+
+    def watch(self, workers: int) -> None:
+        """Lets so many workers note what they are at, where this process sees it."""
+        self._at = multiprocessing.RawArray("q", [_NOTHING] * workers)
+
+    def describe(self) -> str:
+        """What the workers are at."""
+        at = [(worker, index, source_of(self.dataset, index)) for worker, index in enumerate(self._at) if index >= 0]
+        if not at:
+            return ""
+        files = (f"{worker} at item {index}{f' ({file})' if file else ''}" for worker, index, file in at)
+        return f"Worker {', worker '.join(files)}."
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[torch.Tensor, ...] | Failure:
-        number, index = key
+        return self.__getitems__([key])[0]
+
+    def __getitems__(self, keys: list[tuple[int, int]]) -> list[tuple[torch.Tensor, ...] | Failure]:
+        """Makes the items of a batch."""
+        with _undisturbed():
+            return [self._watched(*key) for key in keys]
+
+    def _watched(self, number: int, index: int) -> tuple[torch.Tensor, ...] | Failure:
+        worker = get_worker_info()
+        if worker is None:
+            return self._make(number, index)
+        self._at[worker.id] = index
+        item = self._make(number, index)
+        self._at[worker.id] = _NOTHING
+        return item
+
+    def _make(self, number: int, index: int) -> tuple[torch.Tensor, ...] | Failure:
         try:
-            with _seeded(mix_seeds(self.seed, number, index)):
-                item = self.dataset[index]
+            _seed(mix_seeds(self.seed, number, index))
+            item = self.dataset[index]
             fields = tuple(map(to_tensor, item if isinstance(item, (tuple, list)) else [item]))
             self._check(fields)
         except Exception as error:
@@ -99,12 +132,9 @@ def to_tensor(value: Any) -> torch.Tensor:
 
 
 @contextlib.contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """Random numbers that depend on `seed` only, the ones outside undisturbed."""
+def _undisturbed() -> Iterator[None]:
+    """Leaves the random numbers outside as they were. That takes time, as much as decoding a small picture."""
     before = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.default_generator.manual_seed(seed)  # not torch.manual_seed: that would reseed CUDA too
     try:
         yield
     finally:
@@ -113,9 +143,16 @@ def _seeded(seed: int) -> Iterator[None]:
         torch.set_rng_state(before[2])
 
 
+def _seed(seed: int) -> None:
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.default_generator.manual_seed(seed)  # not torch.manual_seed: that would reseed CUDA too
+
+
 def mix_seeds(*numbers: int) -> int:
     """One seed out of several numbers."""
-    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
+    digest = hashlib.blake2b(" ".join(map(str, numbers)).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1
 
 
 def _portable(error: Exception) -> Exception:
@@ -132,7 +169,7 @@ def _portable(error: Exception) -> Exception:
     return error
 
 
-def _source(dataset: Any, index: int) -> str | None:
+def source_of(dataset: Any, index: int) -> str | None:
     """The file that an item comes from, where the data set tells as torchvision's do."""
     while isinstance(dataset, Subset):
         dataset, index = dataset.dataset, dataset.indices[index]

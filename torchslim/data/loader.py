@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 from torchslim.data.items import Failure, Field, Items, mix_seeds, short_name
 from torchslim.learning.device import process
 from torchslim.learning.processes import started
-from torchslim.queues import StalledError
+from torchslim.queues import Patience, StalledError
 
 __all__ = ["Loader"]
 
@@ -38,12 +38,13 @@ class Loader:
             agree).
         pin_memory: batches in page-locked memory; 'auto': where there is CUDA.
         dynamic_pad: items may differ in size: zeros are added behind, up to the largest of a batch.
-        timeout: seconds to wait for a batch from the workers; None: for ever. Without workers nobody waits.
+        timeout: seconds to wait for a batch from the workers; None: as long as it takes. From 30 s on, a warning says
+            what each worker is at. Without workers nobody waits.
 
     Raises:
         TypeError: if `dataset` or its items are of another kind.
         ValueError: if there would be no batch: an empty data set, or fewer items than `batch_size` with
-            `drop_last`.
+            `drop_last`; or an argument is negative.
         StalledError: while iterating, if no batch came in time.
         DataError: while iterating, for an item that fails or is unlike item 0. The original error is its
             cause.
@@ -68,7 +69,7 @@ class Loader:
         seed: int | None = None,
         pin_memory: bool | str = "auto",
         dynamic_pad: bool = False,
-        timeout: float | None = 30.0,
+        timeout: float | None = None,
     ):
         size = _size_of(dataset)
         if batch_size < 1:
@@ -80,6 +81,8 @@ class Loader:
                 f"data.batch: `drop_last` leaves no batch of `batch_size` {batch_size}: "
                 f"{short_name(dataset)} has {size} items{each}."
             )
+        if timeout is not None and timeout <= 0:
+            raise ValueError(f"data.batch: `timeout` must be positive, or None. Got {timeout}.")
         if seed is not None and seed < 0:
             raise ValueError(f"data.batch: `seed` must not be negative. Got {seed}.")
         if seed is None:
@@ -108,14 +111,16 @@ class Loader:
         self._make_loader(workers, prefetch_factor=-(-capacity // workers))
 
     def _make_loader(self, num_workers: int, prefetch_factor: int | None = None) -> None:
+        self._items.watch(num_workers)
         self._loader = DataLoader(
             self._items,
             batch_sampler=self._batches,
             num_workers=num_workers,
             collate_fn=_collate_padded if self._items.dynamic_pad else _collate,
+            worker_init_fn=_keep_memory,
             persistent_workers=num_workers > 0,
             pin_memory=self._pins,
-            timeout=(self._timeout or 0) if num_workers else 0,
+            timeout=self._patience().piece if num_workers else 0,
             prefetch_factor=prefetch_factor,
             generator=torch.Generator(),  # its own, so that a pass draws nothing from torch's
         )
@@ -138,16 +143,28 @@ class Loader:
             yield batch
 
     def _in_time(self) -> Iterator[Any]:
-        try:
-            yield from self._loader
-        except RuntimeError as error:
-            if "timed out" not in str(error):
-                raise
-            self._loader._iterator = None  # ends the workers
-            raise StalledError(
-                f"data.batch: no batch of {short_name(self.dataset)} came from the workers for {self._timeout:g} s. "
-                "If reading is only slow, give a longer `timeout` (None waits for ever) or more `num_workers`."
-            ) from error
+        batches, patience = iter(self._loader), None
+        while True:
+            try:
+                batch = next(batches)
+            except StopIteration:
+                return
+            except RuntimeError as error:
+                if not str(error).startswith("DataLoader timed out"):
+                    raise
+                patience = patience or self._patience()
+                try:
+                    patience.passed()  # the batch may still come
+                except StalledError:
+                    self._loader._iterator = None  # ends the workers
+                    raise
+            else:
+                yield batch
+                patience = None
+
+    def _patience(self) -> Patience:
+        what = f"data.batch: no batch of {short_name(self.dataset)} came from the workers"
+        return Patience(self._timeout, what, self._items.describe)
 
     def state_dict(self) -> dict[str, int]:
         """Where the last pass stands: its number, how many items all processes have been given, the seed of it all."""
@@ -195,6 +212,11 @@ class _Batches:
     def items_at_once(self) -> int:
         """How many items are in the batches of all processes."""
         return self.batch_size * process()[1]
+
+
+def _keep_memory(worker: int) -> None:
+    """Lets a worker keep the memory of one picture for the next, instead of having it from the system page by page."""
+    torch.empty(16 << 20, dtype=torch.uint8)  # the C library keeps what is freed, up to twice the largest piece so far
 
 
 def _collate(items: list[Any]) -> Any:

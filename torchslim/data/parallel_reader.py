@@ -185,7 +185,7 @@ def parallel_read(
     min_after_dequeue: int = 128,
     seed: int | None = None,
     *,
-    timeout: float | None = 30.0,
+    timeout: float | None = None,
 ) -> Iterator[tuple[str, bytes]]:
     r"""Reads the records of several files at a time.
 
@@ -202,7 +202,8 @@ def parallel_read(
         capacity: of the queue, in records.
         min_after_dequeue: with `shuffle`: so many records wait in the queue at least. The more, the better it mixes.
         seed: of both orders; with several readers, records still come as they are read.
-        timeout: seconds to wait for a record; None: for ever.
+        timeout: seconds to wait for a record; None: as long as it takes. From 30 s on, a warning says where each reader
+            is.
 
     Returns:
         An iterator over `(key, value)`: `'file:offset'`, and the bytes of the record.
@@ -237,7 +238,7 @@ def single_pass_read(
     reader_class: Callable[..., Iterable[Any]],
     reader_kwargs: dict[str, Any] | None = None,
     *,
-    timeout: float | None = 30.0,
+    timeout: float | None = None,
 ) -> Iterator[tuple[str, bytes]]:
     """Reads the records of all files once, in their order; see `parallel_read`.
 

@@ -29,7 +29,7 @@ def prefetch_queue(
     capacity: int = 8,
     num_threads: int = 1,
     *,
-    timeout: float | None = 30.0,
+    timeout: float | None = None,
     name: str | None = None,
 ) -> SymbolQueue | FIFOQueue:
     """Makes batches ahead of the step that uses them.
@@ -40,7 +40,8 @@ def prefetch_queue(
             then threads take its elements and put them into the queue.
         capacity: so many batches, or elements.
         num_threads: so many processes, or threads.
-        timeout: seconds to wait for an element; None: for ever.
+        timeout: seconds to wait for an element of an iterable; None: as long as it takes, with warnings from 30 s on.
+            Batches have that of `slim.data.batch`.
         name: what errors call the queue; default: `prefetch_queue`.
 
     Returns:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import os
 import struct
 from collections.abc import Iterator
@@ -79,8 +81,8 @@ def frame(data: bytes | bytearray | memoryview) -> tuple[bytes, bytes]:
 
 def scan(
     source: Source, file: str | os.PathLike[str], offset: int = 0, number: int = 0, part: tuple[int, int] = (0, 1)
-) -> Iterator[tuple[int, int, bytes | None]]:
-    """Goes through the records of a file.
+) -> Iterator[tuple[int, int, bytes | None, DamagedRecordError | None]]:
+    """Goes through the records of a file, and on behind those that are damaged.
 
     As in TensorFlow, fewer bytes than a header has are the end of the file.
 
@@ -93,34 +95,59 @@ def scan(
             none.
 
     Yields:
-        Offset, length and data of each record; None for data that are not in the part.
-
-    Raises:
-        DamagedRecordError: for a record that does not match its checksums or is cut off; scanning is over then.
+        Offset, length, data and what is wrong with them: None, or the error. None for data that are not in the part.
     """
+    numbers = itertools.count(number)
+    while True:
+        try:
+            yield from _scan(source, file, offset, numbers, part)
+        except DamagedRecordError as error:
+            yield error.offset, 0, None, error
+            following = find_next(source, error)
+            if following is None:
+                return
+            offset = following
+        else:
+            return
+
+
+def _scan(
+    source: Source, file: str | os.PathLike[str], offset: int, numbers: Iterator[int], part: tuple[int, int]
+) -> Iterator[tuple[int, int, bytes | None, None]]:
+    """`scan` up to the first damaged record, which it raises."""
     index, count = part
     block, start = b"", offset
     while True:
         try:
-            if offset + HEADER_BYTES > start + len(block):
-                block, start = source.read_at(offset, HEADER_BYTES, _BLOCK), offset
-                if len(block) < HEADER_BYTES:
+            place = offset - start
+            header = block[place : place + HEADER_BYTES]
+            if len(header) < HEADER_BYTES:
+                block, start, place = source.read_at(offset, HEADER_BYTES, _BLOCK), offset, 0
+                header = block[:HEADER_BYTES]
+                if len(header) < HEADER_BYTES:
                     return
-            length = _length(block, offset - start, file, offset)
+            is_mine = next(numbers) % count == index
+            length = _length(header)
+            if length is None:
+                raise _bad_length(file, offset)
             size = OVERHEAD + length
-            is_whole = offset + size <= start + len(block)
+            is_here = place + size <= len(block)
             data = None
-            if number % count == index:
-                if not is_whole:
-                    block, start = source.read_at(offset, size, _BLOCK), offset
-                data = _data(block, offset - start, size, file, offset)
-            elif not is_whole and not source.read_at(offset + size - 1, 1):
+            if is_mine:
+                if not is_here:
+                    block, start, place = source.read_at(offset, size, _BLOCK), offset, 0
+                    if len(block) < size:
+                        raise _cut_off(file, offset)
+                end = place + size - _FOOTER.size
+                data = block[place + HEADER_BYTES : end]
+                if masked_crc32c(data) != _FOOTER.unpack_from(block, end)[0]:
+                    raise _bad_data(file, offset, size)
+            elif not is_here and not source.read_at(offset + size - 1, 1):
                 raise _cut_off(file, offset)
         except CompressionError as error:
             raise DamagedRecordError.at(file, offset, str(error), is_last=True) from error
-        yield offset, length, data
+        yield offset, length, data, None
         offset += size
-        number += 1
 
 
 def read_one(source: Source, file: str | os.PathLike[str], offset: int, length: int) -> bytes:
@@ -135,9 +162,15 @@ def read_one(source: Source, file: str | os.PathLike[str], offset: int, length: 
         raise DamagedRecordError.at(file, offset, str(error), is_last=True) from error
     if len(block) < OVERHEAD + length:
         raise _cut_off(file, offset)
-    if _length(block, 0, file, offset) != length:
+    found = _length(block[:HEADER_BYTES])
+    if found is None:
+        raise _bad_length(file, offset)
+    if found != length:
         raise DamagedRecordError.at(file, offset, f"it is not the record of {length} bytes that was here")
-    return _data(block, 0, len(block), file, offset)
+    data = block[HEADER_BYTES : -_FOOTER.size]
+    if masked_crc32c(data) != _FOOTER.unpack_from(block, HEADER_BYTES + length)[0]:
+        raise _bad_data(file, offset, len(block))
+    return data
 
 
 def find_next(source: Source, error: DamagedRecordError) -> int | None:
@@ -166,21 +199,19 @@ def find_next(source: Source, error: DamagedRecordError) -> int | None:
     return None
 
 
-def _length(block: bytes, place: int, file: str | os.PathLike[str], offset: int) -> int:
-    length, checksum = _HEADER.unpack_from(block, place)
-    if masked_crc32c(block[place : place + 8]) != checksum:
-        raise DamagedRecordError.at(file, offset, "its length does not match its checksum")
-    return length
+@functools.lru_cache  # many small records have the same
+def _length(header: bytes) -> int | None:
+    """The length of a record; None if it is damaged."""
+    length, checksum = _HEADER.unpack(header)
+    return length if masked_crc32c(header[:8]) == checksum else None
 
 
-def _data(block: bytes, place: int, size: int, file: str | os.PathLike[str], offset: int) -> bytes:
-    end = place + size - _FOOTER.size
-    if len(block) < place + size:
-        raise _cut_off(file, offset)
-    data = block[place + HEADER_BYTES : end]
-    if masked_crc32c(data) != _FOOTER.unpack_from(block, end)[0]:
-        raise DamagedRecordError.at(file, offset, "its data do not match their checksum", next=offset + size)
-    return data
+def _bad_length(file: str | os.PathLike[str], offset: int) -> DamagedRecordError:
+    return DamagedRecordError.at(file, offset, "its length does not match its checksum")
+
+
+def _bad_data(file: str | os.PathLike[str], offset: int, size: int) -> DamagedRecordError:
+    return DamagedRecordError.at(file, offset, "its data do not match their checksum", next=offset + size)
 
 
 def _cut_off(file: str | os.PathLike[str], offset: int) -> DamagedRecordError:

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from crc32c import crc32c
 
 from torchslim.checkpoints.store import atomic_file
-from torchslim.data.record_format import DamagedRecordError, find_next, scan
-from torchslim.data.record_source import Source
 
-__all__ = ["index_path", "load_index", "save_index", "scan_all"]
+__all__ = ["index_path", "load_index", "save_index"]
 
 # Magic, size and time of change of the record file, number of records, checksum of the rest.
 _HEADER = struct.Struct("<8sQqQI")
@@ -81,33 +78,3 @@ def load_index(file: str | os.PathLike[str]) -> np.ndarray | None:
     is_ours = magic == _MAGIC and len(body) == 16 * count and crc32c(body) == checksum
     is_current = (size, changed) == (status.st_size, status.st_mtime_ns)
     return np.frombuffer(body, "<i8").reshape(-1, 2) if is_ours and is_current else None
-
-
-def scan_all(
-    source: Source, file: str | os.PathLike[str], offset: int = 0, number: int = 0, part: tuple[int, int] = (0, 1)
-) -> Iterator[tuple[int, int, bytes | None, DamagedRecordError | None]]:
-    """Goes through the records of a file, and on behind those that are damaged.
-
-    Args:
-        source: the bytes of the file.
-        file: its name, for errors.
-        offset: of the record to start at.
-        number: of that record.
-        part: index and count, as `scan` has them.
-
-    Yields:
-        Offset, length, data and what is wrong with them: None, or the error.
-    """
-    while True:
-        try:
-            for here, length, data in scan(source, file, offset, number, part):
-                yield here, length, data, None
-                number += 1
-        except DamagedRecordError as error:
-            following = find_next(source, error)
-            yield error.offset, 0, None, error
-            if following is None:
-                return
-            offset, number = following, number + 1
-        else:
-            return

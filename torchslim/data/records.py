@@ -6,6 +6,7 @@ import glob
 import logging
 import operator
 import os
+import time
 from array import array
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -13,8 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from torch.utils.data import Dataset, get_worker_info
 
-from torchslim.data.record_format import HEADER_BYTES, NOTHING, OVERHEAD, DamagedRecordError, read_one
-from torchslim.data.record_index import load_index, scan_all
+from torchslim.data.record_format import HEADER_BYTES, NOTHING, OVERHEAD, DamagedRecordError, read_one, scan
+from torchslim.data.record_index import load_index
 from torchslim.data.record_source import COMPRESSIONS, Source, find_compression, open_source
 from torchslim.learning.device import process
 
@@ -26,6 +27,7 @@ Files = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 _MOST_OPEN = 64  # files at a time, for random access
 _DAMAGED = -1
+_LONG = 10.0  # seconds, after which it is told how to spare them
 
 
 class _Position(NamedTuple):
@@ -103,7 +105,8 @@ class RecordReader(Dataset[bytes]):
         self._part = (0, 1)  # of the records: those whose number % second is first
         self._sources: dict[int, Source] = {}
         self._entries: np.ndarray | None = None
-        self._position = self._next = _BEGINNING
+        self._position: tuple[int, int, int, int] = _BEGINNING
+        self._next = _BEGINNING
         if not any(self._may_have_records(place) for place in range(len(self.files))):
             raise NoRecordsError(f"RecordReader: `files` must hold records. Got {_shown(files)}: there are none.")
 
@@ -115,7 +118,7 @@ class RecordReader(Dataset[bytes]):
         return {**self.__dict__, "_sources": {}}  # another process opens the files anew
 
     def __iter__(self) -> Iterator[bytes]:
-        return (record.data for record in self.records())
+        return map(operator.itemgetter(0), self._pass())
 
     def __len__(self) -> int:
         """How many (intact) records there are."""
@@ -136,22 +139,7 @@ class RecordReader(Dataset[bytes]):
 
         It goes on where `load_state_dict` said, if that was called before.
         """
-        position, self._next = self._next, _BEGINNING
-        index, count = self._part
-        self._position, self.skipped = position, position.skipped
-        number, start = position.number, position.offset
-        for place in range(position.place, len(self.files)):
-            file = self.files[place]
-            for offset, length, data, error in scan_all(self._open(place), file, start, number, self._part):
-                is_mine, number = number % count == index, number + 1
-                if error and is_mine:
-                    self._leave_out(error)
-                    self.skipped += 1
-                if data is not None:
-                    self._position = _Position(place, offset + OVERHEAD + length, number, self.skipped)
-                    yield Record(data, file, offset)
-            start = 0
-        self._position = _Position(len(self.files), 0, number, self.skipped)
+        return map(Record._make, self._pass())
 
     def shard(self, index: int, count: int, by: str = "auto") -> RecordReader:
         """A part of the records; the parts have no record in common, and all records together.
@@ -204,7 +192,7 @@ class RecordReader(Dataset[bytes]):
     def state_dict(self) -> dict[str, Any]:
         """Where the last pass stands: behind the record that it gave out last."""
         names = [os.path.basename(file) for file in self.files]
-        return {"files": names, "part": list(self._part), **self._position._asdict()}
+        return {"files": names, "part": list(self._part), **_Position(*self._position)._asdict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Makes the next pass go on where `state` was taken; from the beginning, if that pass was over.
@@ -218,9 +206,28 @@ class RecordReader(Dataset[bytes]):
                 "RecordReader.load_state_dict: `state` must be of the same files and part of their records, "
                 f"{here['files']} {here['part']}. Got {state['files']} {state['part']}."
             )
-        self._position = _Position(*(state[field] for field in _Position._fields))
-        self.skipped = self._position.skipped
-        self._next = _BEGINNING if self._position.place >= len(self.files) else self._position
+        position = self._position = _Position(*(state[field] for field in _Position._fields))
+        self.skipped = position.skipped
+        self._next = _BEGINNING if position.place >= len(self.files) else position
+
+    def _pass(self) -> Iterator[tuple[bytes, str, int]]:
+        """A pass, in plain tuples: small records are read as quickly as named ones are made."""
+        position, self._next = self._next, _BEGINNING
+        index, count = self._part
+        self._position, self.skipped = position, position.skipped
+        number, start = position.number, position.offset
+        for place in range(position.place, len(self.files)):
+            file = self.files[place]
+            for offset, length, data, error in scan(self._open(place), file, start, number, self._part):
+                number += 1
+                if error and (number - 1) % count == index:
+                    self._leave_out(error)
+                    self.skipped += 1
+                if data is not None:
+                    self._position = (place, offset + OVERHEAD + length, number, self.skipped)
+                    yield data, file, offset
+            start = 0
+        self._position = (len(self.files), 0, number, self.skipped)
 
     def _may_have_records(self, place: int) -> bool:
         try:
@@ -256,7 +263,7 @@ class RecordReader(Dataset[bytes]):
     def _index(self) -> np.ndarray:
         """Int64 `[records, 3]`: number of the file, offset, length of the data."""
         if self._entries is None:
-            (index, count), tables, number = self._part, [], 0
+            (index, count), tables, number, start = self._part, [], 0, time.monotonic()
             for place, file in enumerate(self.files):
                 table = load_index(file)
                 if table is None:
@@ -266,6 +273,9 @@ class RecordReader(Dataset[bytes]):
                 is_mine = (numbers % count == index) & (table[:, 1] != _DAMAGED)
                 tables.append(np.insert(table[is_mine], 0, place, axis=1))
             self._entries = np.concatenate(tables)
+            if (seconds := time.monotonic() - start) > _LONG:
+                line = "%r: looking for the records took %.0f s. `torchslim records index` does it once."
+                logger.info(line, self, seconds)
         return self._entries
 
     def _scan(self, place: int, number: int) -> np.ndarray:
@@ -273,7 +283,7 @@ class RecordReader(Dataset[bytes]):
         # Whether data are damaged is only asked where they would be left out.
         part = self._part if self.on_damage == "skip" else NOTHING
         table = array("q")
-        for offset, length, _, error in scan_all(self._open(place), self.files[place], 0, number, part):
+        for offset, length, _, error in scan(self._open(place), self.files[place], 0, number, part):
             if error:
                 self._leave_out(error)
             table.extend((offset, _DAMAGED if error else length))

@@ -11,6 +11,7 @@ from torch import nn
 from torchslim.data.dataset import Dataset
 from torchslim.data.dataset_data_provider import PROVIDER, DatasetDataProvider
 from torchslim.data.items import to_tensor
+from torchslim.data.parallel_reader import get_data_files
 from torchslim.graph import Symbol
 
 __all__ = ["ProvidedItems", "provided_items"]
@@ -77,7 +78,7 @@ def _samples(provider: DatasetDataProvider, items: list[str]) -> _Picked | _Deco
     if not isinstance(dataset, Dataset):
         names = list(dataset.items_to_descriptions)
         return _Picked(dataset, [names.index(item) for item in items])
-    reader = dataset.reader(dataset.data_sources, **provider.reader_kwargs)
+    reader = dataset.reader(get_data_files(dataset.data_sources), **provider.reader_kwargs)
     if not (hasattr(reader, "__len__") and hasattr(reader, "__getitem__")):
         raise TypeError(
             "data.batch: the reader of a data set must have __len__ and __getitem__, as slim.data.RecordReader has. "

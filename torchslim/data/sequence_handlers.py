@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from torchslim.data.features import SparseTensorValue
-from torchslim.data.item_handlers import Features, ItemHandler, prefixed
+from torchslim.data.item_handlers import Features, ItemHandler, numbers_of, prefixed
 from torchslim.data.items import DataError
 
 __all__ = ["BoundingBoxSequence", "KeypointsSequence", "NumBoxesSequence"]
@@ -28,11 +28,12 @@ class _PointsSequence(ItemHandler):
         if any(not torch.equal(part.indices, first.indices) for part in parts):
             counts = {key: _counts(part).tolist() for key, part in zip(self.keys, parts, strict=True)}
             raise DataError(f"{type(self).__name__}: the features must have as many values in each step. Got {counts}.")
+        values = [numbers_of(keys_to_tensors[key], key, self) for key in self.keys]
         places = first.indices.repeat_interleave(len(parts), 0)
         last = torch.arange(len(parts)).repeat(len(first.indices))
         points = SparseTensorValue(
             torch.cat([places, last[:, None]], 1),
-            torch.stack([part.values for part in parts], 1).reshape(-1),
+            torch.stack(values, 1).reshape(-1),
             torch.tensor([*first.dense_shape.tolist(), len(parts)]),
         )
         return points.to_dense(self._default_value) if self._return_dense else points

@@ -8,9 +8,9 @@ from typing import Any
 
 from torchslim.datasets import sample_voc
 from torchslim.datasets.image_folder import Flowers, ImageFolder, ImageNet
-from torchslim.datasets.pascal_voc import PascalVOC
-from torchslim.datasets.record_splits import RECORDS, get_split
+from torchslim.datasets.record_splits import RECORDS
 from torchslim.datasets.small_images import CIFAR10, MNIST
+from torchslim.datasets.voc import PascalVOC
 
 __all__ = ["DATASETS", "get_dataset"]
 
@@ -45,8 +45,8 @@ def get_dataset(
     """Opens a data set: its records, if they are in the folder, else the files that its authors give out.
 
     Args:
-        name: 'cifar10', 'flowers', 'imagefolder', 'imagenet', 'mnist', 'pascal_voc', or 'sample_voc', which is drawn
-            into `dataset_dir` if it is not there yet.
+        name: 'cifar10', 'flowers', 'imagefolder', 'imagenet', 'mnist', 'pascal_voc', 'visualwakewords' (records only),
+            or 'sample_voc', which is drawn into `dataset_dir` if it is not there yet.
         split_name: 'train', 'val', 'test', ...: as the data set has it.
         dataset_dir: its folder.
         file_pattern: of the records, with `{}` or `%s` for the split: reads records.
@@ -59,7 +59,7 @@ def get_dataset(
         files a data set as PyTorch knows it (for that, `slim.data.batch` and `DataLoader`).
 
     Raises:
-        ValueError: if there is none of that name, or it has no such split.
+        ValueError: if there is none of that name, or it has no such split, or no records to read with a `reader`.
         FileNotFoundError: if the files are not there.
 
     Example:
@@ -69,10 +69,14 @@ def get_dataset(
         >>> get_dataset("pascal_voc", "val", root).num_classes
         20
     """
-    if name not in DATASETS:
-        raise ValueError(f"get_dataset: `name` must be one of {', '.join(sorted(DATASETS))}. Got {name!r}.")
-    if file_pattern or reader or _has_records(name, split_name, Path(dataset_dir)):
-        return get_split(name, split_name, dataset_dir, file_pattern, reader, **kwargs)
+    known = sorted({*DATASETS, *RECORDS})
+    if name not in known:
+        raise ValueError(f"get_dataset: `name` must be one of {', '.join(known)}. Got {name!r}.")
+    wants_records = bool(file_pattern or reader or name not in DATASETS)
+    if wants_records and name not in RECORDS:
+        raise ValueError(f"get_dataset: `file_pattern` and `reader` are for {', '.join(RECORDS)}. Got {name!r}.")
+    if wants_records or _has_records(name, split_name, Path(dataset_dir)):
+        return RECORDS[name].get_split(split_name, dataset_dir, file_pattern, reader, **kwargs)
     return DATASETS[name](dataset_dir, split_name, **kwargs)
 
 

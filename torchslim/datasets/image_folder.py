@@ -114,7 +114,7 @@ class ImageNet(ImageFolder):
         FileNotFoundError: if the folder is missing or empty.
         ValueError: if `split` is unknown.
 
-    TF-Slim: reads records, which `get_split` describes.
+    TF-Slim: reads records, which `datasets.imagenet.get_split` describes.
     """
 
     def __init__(

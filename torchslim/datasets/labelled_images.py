@@ -96,7 +96,7 @@ def read_picture(path: str | Path) -> torch.Tensor:
         image = decode_image(Path(path).read_bytes(), 3)
     except DataError as error:
         raise DataError(f"{str(path)!r} is not a readable picture. {error}") from error
-    return (image[0] if image.ndim == 4 else image).permute(2, 0, 1).contiguous()
+    return (image[0] if image.ndim == 4 else image).permute(2, 0, 1)
 
 
 def checked_split(name: str, split: str, known: Sequence[str]) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from torchslim.data import DataError, RecordWriter, decode_image, make_example
 from torchslim.datasets.dataset_utils import write_label_file
 from torchslim.datasets.image_folder import ImageFolder
-from torchslim.datasets.pascal_voc import CLASS_NAMES, PascalVOC
+from torchslim.datasets.voc import CLASS_NAMES, PascalVOC
 
 __all__ = ["convert_image_folder", "convert_voc", "write_shards"]
 
@@ -134,8 +134,7 @@ def convert_voc(
         The paths of the files.
 
     Raises:
-        DataError: if a picture cannot be decoded; the message names it, and nothing is written.
-        ValueError: if an annotation cannot be read.
+        DataError: if a picture or its annotation cannot be read; the message names it, and nothing is written.
 
     Example:
         >>> import tempfile

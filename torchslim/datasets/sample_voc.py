@@ -20,7 +20,7 @@ from PIL import Image
 
 from torchslim.datasets.drawing import ObjectSpec, draw_scene
 from torchslim.datasets.icons import ICONS
-from torchslim.datasets.pascal_voc import CLASS_NAMES
+from torchslim.datasets.voc import CLASS_NAMES
 
 __all__ = ["create"]
 

@@ -1,22 +1,21 @@
 """The messages in TensorFlow's checkpoints: their fields, and what their numbers of types mean.
 
 Field numbers are those of TensorFlow's published definitions; fields that checkpoints do not use are left out, and
-enumerations are plain numbers. The messages live in a pool of their own, so TensorFlow may be loaded beside them.
+enumerations are plain numbers.
 """
 
 from __future__ import annotations
 
 import math
-import re
 from pathlib import Path
 from typing import Any
 
 import torch
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 
 from torchslim.checkpoints.store import CheckpointError
 from torchslim.checkpoints.tensorflow.coding import Buffer
+from torchslim.checkpoints.tensorflow.protobuf import message_classes
 
 _DEFINITIONS = """
 message Dim { int64 size = 1; string name = 2; }
@@ -81,30 +80,7 @@ OTHER_DTYPES = {11: "qint8", 12: "quint8", 13: "qint32", 15: "qint16", 16: "quin
 _MAX_RANK = 64  # of NumPy; TensorFlow writes up to 254
 
 
-def _message_classes() -> dict[str, Any]:
-    file = descriptor_pb2.FileDescriptorProto(name="checkpoints.proto", package="torchslim", syntax="proto3")
-    kinds = descriptor_pb2.FieldDescriptorProto
-    for name, body in re.findall(r"message (\w+) \{(.*?)\}", _DEFINITIONS, re.DOTALL):
-        message = file.message_type.add(name=name)
-        for label, kind, field_name, number in re.findall(r"(repeated |optional |)(\w+) (\w+) = (\d+);", body):
-            field = message.field.add(name=field_name, number=int(number))
-            field.label = kinds.LABEL_REPEATED if label == "repeated " else kinds.LABEL_OPTIONAL
-            if kind[0].isupper():
-                field.type, field.type_name = kinds.TYPE_MESSAGE, f".torchslim.{kind}"
-            else:
-                field.type = kinds.Type.Value(f"TYPE_{kind.upper()}")
-            if label == "optional ":  # whether it is there counts, which a oneof of one field remembers
-                field.oneof_index = len(message.oneof_decl)
-                message.oneof_decl.add(name=f"has_{field_name}")
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    return {
-        message.name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"torchslim.{message.name}"))
-        for message in file.message_type
-    }
-
-
-_CLASSES = _message_classes()
+_CLASSES = message_classes(_DEFINITIONS)
 TensorShapeProto = _CLASSES["TensorShapeProto"]
 TensorSliceProto = _CLASSES["TensorSliceProto"]
 VersionDef = _CLASSES["VersionDef"]

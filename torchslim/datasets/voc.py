@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
-import numpy as np
 import torch
-from PIL import Image
 from torchvision.datasets import VOCDetection
-from torchvision.io import ImageReadMode, decode_image, read_file
 from torchvision.tv_tensors import BoundingBoxes, Mask
+
+from torchslim.data import DataError
+from torchslim.data.images import decode_mask
+from torchslim.datasets.labelled_images import read_picture
 
 __all__ = ["CLASS_NAMES", "PascalVOC", "VOCObject"]
 
@@ -163,26 +164,21 @@ class PascalVOC(torch.utils.data.Dataset[tuple[torch.Tensor, ...]]):
             uint8 `[3, H, W]`, RGB.
 
         Raises:
-            ValueError: if the file is not a whole JPEG; the message names it.
+            DataError: if the file is not a whole picture; the message names it.
         """
-        path = self.folder / "JPEGImages" / f"{self.ids[index]}.jpg"
-        try:
-            return decode_image(read_file(str(path)), ImageReadMode.RGB)
-        except RuntimeError as error:
-            reason = str(error).rsplit(", ", 1)[-1]  # without the place in torchvision's C++ sources
-            raise ValueError(f"PascalVOC: {str(path)!r} is not a readable picture: {reason}.") from error
+        return read_picture(self.folder / "JPEGImages" / f"{self.ids[index]}.jpg")
 
     def objects(self, index: int) -> tuple[VOCObject, ...]:
         """Reads the annotated objects of picture number `index`, in the file's order.
 
         Raises:
-            ValueError: if the file is not such an annotation; the message names it.
+            DataError: if the file is not such an annotation; the message names it.
         """
         path = self.folder / "Annotations" / f"{self.ids[index]}.xml"
         try:
             return tuple(map(_parse_object, ElementTree.parse(path).getroot().iterfind("object")))
         except (ElementTree.ParseError, ValueError) as error:
-            raise ValueError(f"PascalVOC: {str(path)!r} is not a VOC annotation: {error}.") from error
+            raise DataError(f"PascalVOC: {str(path)!r} is not a VOC annotation: {error}.") from error
 
     def target(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Returns the `labels` and `difficult` vectors of picture number `index`; see the class."""
@@ -210,16 +206,13 @@ class PascalVOC(torch.utils.data.Dataset[tuple[torch.Tensor, ...]]):
             borders of objects, which VOC's metrics leave out.
 
         Raises:
-            ValueError: if the file is not such a mask; the message names it.
+            DataError: if the file is not such a mask; the message names it.
         """
         path = self.folder / "SegmentationClass" / f"{self.ids[index]}.png"
         try:
-            with Image.open(path) as picture:
-                if picture.mode not in ("P", "L"):
-                    raise ValueError(f"its pixels are {picture.mode}, and should be numbers of colours")
-                return Mask(torch.from_numpy(np.array(picture)))
-        except (OSError, ValueError) as error:
-            raise ValueError(f"PascalVOC: {str(path)!r} is not a mask: {error}.") from error
+            return Mask(decode_mask(path.read_bytes()))
+        except DataError as error:
+            raise DataError(f"PascalVOC: {str(path)!r} is not a mask. {error}") from error
 
     def _objects(self, index: int, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Boxes, labels and, if wanted, what is difficult."""
