@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from torchslim.preprocessing import sample_distorted_bounding_box
+from torchslim.preprocessing.bounding_boxes import draw_parts
+from torchslim.preprocessing.image_ops import Draws
 
 
 def test_tensorflows_distribution(goldens):
@@ -26,6 +28,33 @@ def test_tensorflows_distribution(goldens):
         assert abs(values.mean().item() - expected["mean"]) < 5 * error, name
         quantiles = torch.quantile(values, torch.tensor([0.05, 0.25, 0.5, 0.75, 0.95], dtype=torch.float64)).tolist()
         assert quantiles == pytest.approx(expected["quantiles_5_25_50_75_95"], abs=0.2 * expected["std"]), name
+
+
+@pytest.mark.parametrize(
+    ("size", "boxes", "options", "means", "deviations"),
+    [  # of 3000 parts by TensorFlow 2.21
+        (
+            *((40, 60), [[0.1, 0.2, 0.5, 0.6]], {"min_object_covered": 0.5}),
+            *((2.880, 10.874, 31.287, 33.142), (2.855, 6.522, 6.244, 8.102)),
+        ),
+        (
+            *((40, 60), [[0.1, 0.2, 0.5, 0.6], [0.6, 0.5, 0.9, 1.0]]),
+            {"min_object_covered": 0.9, "area_range": (0.1, 0.9), "aspect_ratio_range": (0.5, 2.0)},
+            *((2.449, 6.834, 32.017, 43.763), (2.917, 5.961, 5.395, 9.323)),
+        ),
+        ((100, 30), [[0.0, 0.0, 1.0, 1.0]], {}, (37.872, 2.526, 23.824, 23.972), (22.058, 2.750, 5.086, 3.861)),
+        (
+            *((40, 60), [[0.3, 0.3, 0.4, 0.4]], {"min_object_covered": 1.0, "max_attempts": 3}),
+            *((2.949, 7.846, 31.960, 36.473), (3.391, 5.850, 7.122, 12.435)),
+        ),
+    ],
+)
+def test_tensorflows_distribution_around_objects(size, boxes, options, means, deviations):
+    draws = Draws(torch.empty(3000, 3, *size), torch.Generator().manual_seed(4))
+    parts = draw_parts(draws, size, torch.tensor(boxes).expand(3000, -1, -1), **options).double()
+    expected = torch.tensor([means, deviations], dtype=torch.float64)
+    assert ((parts.mean(0) - expected[0]) / (expected[1] * (2 / 3000) ** 0.5)).abs().max() < 4
+    torch.testing.assert_close(parts.std(0), expected[1], rtol=0.06, atol=0)
 
 
 @pytest.mark.parametrize("size", [(30, 40), (7, 5), (1, 9), (500, 13)])

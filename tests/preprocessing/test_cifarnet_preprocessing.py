@@ -8,7 +8,7 @@ import torch
 import torchslim as slim
 from torchslim.preprocessing import cifarnet_preprocessing, get_preprocessing, lenet_preprocessing
 from torchslim.preprocessing.color import rgb_to_grayscale
-from torchslim.preprocessing.image_ops import per_image_standardization, resize_image_with_crop_or_pad
+from torchslim.preprocessing.image_ops import Draws, per_image_standardization, resize_image_with_crop_or_pad
 
 
 @pytest.mark.parametrize("name", ["cifarnet_eval_32", "cifarnet_eval_crop"])
@@ -63,7 +63,7 @@ def test_a_single_colour_becomes_zeros():
 
 def test_training_draws_every_place_and_direction(monkeypatch):
     image = torch.arange(1.0, 7.0).expand(3, 6, 6)
-    monkeypatch.setattr(cifarnet_preprocessing, "uniform", lambda low, high: (low + high) / 2)  # 0 and 1: no change
+    monkeypatch.setattr(Draws, "amount", lambda draws, low, high: (low + high) / 2)  # 0 and 1: no change
     monkeypatch.setattr(cifarnet_preprocessing, "per_image_standardization", lambda output: output)
     rows = set()
     for _ in range(300):
@@ -75,13 +75,20 @@ def test_training_draws_every_place_and_direction(monkeypatch):
 
 
 def test_training_draws_brightness_and_contrast_in_tf_slims_ranges(monkeypatch):
-    drawn = []
-    uniform = cifarnet_preprocessing.uniform
-    monkeypatch.setattr(cifarnet_preprocessing, "uniform", lambda *ends: drawn.append(ends) or uniform(*ends))
+    drawn, amount = [], Draws.amount
+    monkeypatch.setattr(Draws, "amount", lambda draws, *ends: drawn.append(ends) or amount(draws, *ends))
     output = cifarnet_preprocessing.preprocess_for_train(torch.rand(3, 32, 32) * 255, 32, 32)
     assert drawn == [(-63, 63), (0.2, 1.8)]
     assert output.mean().item() == pytest.approx(0, abs=1e-5)
     assert output.std(correction=0).item() == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("is_training", [False, True])
+def test_image_summaries_are_of_the_batch(is_training):
+    image = torch.zeros(3, 8, 8)
+    assert get_preprocessing("cifarnet", is_training)(image, 8, 8, add_image_summaries=False).shape == (3, 8, 8)
+    with pytest.raises(ValueError, match=r"cifarnet.*`add_image_summaries` must be False\. Got True"):
+        get_preprocessing("cifarnet", is_training)(image, 8, 8, add_image_summaries=True)
 
 
 def test_symbols_are_recorded():
@@ -95,7 +102,7 @@ def test_symbols_are_recorded():
 
 
 def test_bad_input_is_refused():
-    with pytest.raises(ValueError, match=r"cifarnet_pre.*one picture, \[1 or 3, H, W\].*Got shape \[2, 8, 8\]"):
+    with pytest.raises(ValueError, match=r"cifarnet_pre.*a picture \[1 or 3, H, W\].*Got shape \[2, 8, 8\]"):
         cifarnet_preprocessing.preprocess_image(torch.zeros(2, 8, 8), 8, 8)
     with pytest.raises(ValueError, match=r"lenet_pre.*Got shape \[8, 8\]"):
         lenet_preprocessing.preprocess_image(torch.zeros(8, 8), 8, 8)

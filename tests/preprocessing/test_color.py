@@ -72,7 +72,9 @@ def test_integers_keep_their_dtype_and_are_clipped():
         (-0.1, torch.float32, torch.uint8, 0),
         (128, torch.uint8, torch.uint8, 128),
         (0.25, torch.float16, torch.float32, 0.25),
-        (255, torch.uint8, torch.int16, 32767),
+        (255, torch.uint8, torch.int16, 32640),  # TensorFlow: times 128
+        (-3, torch.int16, torch.int8, -1),  # over 256, rounded down
+        (-3, torch.int8, torch.uint8, 0),
     ],
 )
 def test_dtypes_have_their_scales(value, source, target, expected):

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 import torchslim as slim
-from torchslim.preprocessing import get_preprocessing, inception_preprocessing, resize_images
+from torchslim.preprocessing import get_preprocessing, inception_preprocessing
 from torchslim.preprocessing.color import rgb_to_grayscale
-from torchslim.preprocessing.resize import METHODS
+from torchslim.preprocessing.resize import METHODS, resize_part
 
 
 @pytest.mark.parametrize("name", ["inception_eval_299/a", "inception_eval_299/b", "inception_eval_299/c"])
@@ -45,24 +45,36 @@ def test_grayscale_has_one_channel():
     expected = inception_preprocessing.preprocess_for_eval(rgb_to_grayscale(image).expand(3, -1, -1), 30, 30)
     torch.testing.assert_close(gray.expand(3, -1, -1), expected)
     assert inception_preprocessing.preprocess_image(image, 8, 9, True, use_grayscale=True).shape == (1, 8, 9)
+    assert torch.equal(get_preprocessing("inception", use_grayscale=True)(image, 30, 30, crop_image=True), gray)
 
 
 def test_slow_mode_draws_every_method_and_order(monkeypatch):
     seen = set()
 
-    def spy(image, height, width, method):
+    def spy(image, height, width, method, **options):
         seen.add(method)
-        return resize_images(image, height, width, method)
+        return resize_part(image, height, width, method, **options)
 
-    def spy_on_color(image, order, fast_mode):
+    def spy_on_color(image, amounts, order):
         seen.add(order)
         return image
 
-    monkeypatch.setattr(inception_preprocessing, "resize_images", spy)
-    monkeypatch.setattr(inception_preprocessing, "distort_color", spy_on_color)
+    monkeypatch.setattr(inception_preprocessing, "resize_part", spy)
+    monkeypatch.setattr(inception_preprocessing, "_changed", spy_on_color)
     for _ in range(60):
         inception_preprocessing.preprocess_for_train(torch.rand(3, 20, 20), 8, 8, fast_mode=False)
-    assert seen == {*METHODS, 0, 1, 2, 3}
+    orders = {order[0]: order for order in seen if isinstance(order, tuple)}
+    assert seen == {*METHODS, *orders.values()}
+    assert orders == {
+        "brightness": ("brightness", "saturation", "hue", "contrast"),
+        "saturation": ("saturation", "brightness", "contrast", "hue"),
+        "contrast": ("contrast", "hue", "brightness", "saturation"),
+        "hue": ("hue", "saturation", "contrast", "brightness"),
+    }
+    seen.clear()
+    for _ in range(10):
+        inception_preprocessing.preprocess_for_train(torch.rand(3, 20, 20), 8, 8)
+    assert seen == {"bilinear", ("brightness", "saturation")}
 
 
 @pytest.mark.parametrize("order", range(4))
@@ -107,6 +119,8 @@ def test_bad_input_is_refused():
         inception_preprocessing.preprocess_image(torch.zeros(1, 30, 30), 8, 8)
     with pytest.raises(ValueError, match=r"training needs.*Got None and 8"):
         inception_preprocessing.preprocess_image(torch.zeros(3, 30, 30), None, 8, True)
+    with pytest.raises(ValueError, match=r"inception.*`add_image_summaries` must be False. Got True"):
+        inception_preprocessing.preprocess_image(torch.zeros(3, 30, 30), 8, 8, True, None, True, True)
     with pytest.raises(ValueError, match=r"`color_ordering` must be 0 to 3. Got 4"):
         inception_preprocessing.distort_color(torch.zeros(3, 4, 4), 4)
     with pytest.raises(ValueError, match=r"`central_fraction` must be more than 0, at most 1. Got 1\.5"):

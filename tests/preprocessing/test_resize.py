@@ -63,6 +63,13 @@ def test_area_is_the_mean_of_what_a_pixel_covers(height, width):
     torch.testing.assert_close(resize_images(images, height, width, "area"), expected)
 
 
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_one_pixel_fills_any_size(method, channels):
+    pixel = torch.randint(0, 256, (channels, 1, 1), dtype=torch.uint8)
+    torch.testing.assert_close(resize_images(pixel, 5, 7, method).float(), pixel.float().expand(-1, 5, 7))
+
+
 def test_gradients_flow_through_it():
     images = torch.rand(1, 1, 4, 5, dtype=torch.float32, requires_grad=True)
     resize_images(images, 8, 3).sum().backward()

@@ -32,7 +32,7 @@ def test_nhwc_and_float_pictures_give_the_same(goldens):
     [((2, 5), 3, (3, 8)), ((2, 7), 3, (3, 10)), ((375, 500), 256, (256, 341)), ((500, 333), 256, (384, 256))],
 )
 def test_new_size_is_rounded_half_to_even(size, side, expected):
-    assert size_with_shorter_side(*size, side) == expected
+    assert tuple(size_with_shorter_side(*size, torch.tensor(side)).tolist()) == expected
 
 
 def test_training_has_tf_slims_distribution(goldens):
@@ -82,11 +82,13 @@ def test_input_stays_as_it_is():
     [
         (
             {"image": torch.zeros(1, 300, 300)},
-            r"`image` must be one RGB picture, \[3, H, W\].*Got shape \[1, 300, 300\]",
+            r"`image` must be an RGB picture \[3, H, W\] or a batch \[N, 3, H, W\].*Got shape \[1, 300, 300\]",
         ),
-        ({"image": torch.zeros(2, 3, 30, 30)}, r"Got shape \[2, 3, 30, 30\]"),
+        ({"image": torch.zeros(2, 1, 30, 30)}, r"Got shape \[2, 1, 30, 30\]"),
+        ({"image": torch.zeros(5, 2, 3, 30, 30)}, r"Got shape \[5, 2, 3, 30, 30\]"),
+        ({"use_grayscale": True}, "`use_grayscale` must be False: three means.*Got True"),
         ({"image": torch.zeros(3, 0, 30)}, r"Got shape \[3, 0, 30\]"),
-        ({"data_format": "NHWC"}, r"\[H, W, 3\] for NHWC.*Got shape \[3, 300, 300\]"),
+        ({"data_format": "NHWC"}, r"\[N, H, W, 3\] for NHWC.*Got shape \[3, 300, 300\]"),
         ({"data_format": "CHW"}, "`data_format` must be.*'CHW'"),
         ({"resize_side_min": 100}, "It is 100x100, and the output 224x224"),
         ({"is_training": True, "resize_side_max": 200}, "at most `resize_side_max`. Got 256 and 200"),

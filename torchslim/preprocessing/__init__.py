@@ -2,6 +2,7 @@
 
 from torchslim.preprocessing import (
     cifarnet_preprocessing,
+    cyclegan_preprocessing,
     inception_preprocessing,
     lenet_preprocessing,
     torchvision_preprocessing,
@@ -14,6 +15,7 @@ from torchslim.preprocessing.resize import Resize, resize_images
 __all__ = [
     "Resize",
     "cifarnet_preprocessing",
+    "cyclegan_preprocessing",
     "get_preprocessing",
     "inception_preprocessing",
     "lenet_preprocessing",

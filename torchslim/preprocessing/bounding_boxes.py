@@ -1,15 +1,15 @@
 """Random parts of a picture that still show what is in it."""
 
-# Shape letters: N boxes.
+# Shape letters: N pictures, B boxes of each.
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import torch
 
-from torchslim.preprocessing.image_ops import uniform
+from torchslim.preprocessing.image_ops import Draws
 
-__all__ = ["sample_distorted_bounding_box"]
+__all__ = ["draw_parts", "sample_distorted_bounding_box"]
 
 
 def sample_distorted_bounding_box(
@@ -20,6 +20,7 @@ def sample_distorted_bounding_box(
     aspect_ratio_range: tuple[float, float] = (0.75, 1.33),
     area_range: tuple[float, float] = (0.05, 1.0),
     max_attempts: int = 100,
+    generator: torch.Generator | None = None,
 ) -> tuple[int, int, int, int]:
     """Draws a part of a picture, as `tf.image.sample_distorted_bounding_box` does.
 
@@ -31,6 +32,7 @@ def sample_distorted_bounding_box(
         aspect_ratio_range: of the part, width over height.
         area_range: of the part, as a share of the picture's area.
         max_attempts: draws; when none of them fits, the part is the whole picture.
+        generator: where random numbers come from. Default: torch's own.
 
     Returns:
         `(top, left, height, width)` in pixels.
@@ -45,57 +47,95 @@ def sample_distorted_bounding_box(
         >>> sample_distorted_bounding_box((300, 400), area_range=(1.0, 1.0), aspect_ratio_range=(1.33, 1.34))
         (0, 0, 300, 400)
     """
-    height, width = image_size
     for name, (low, high) in (("aspect_ratio_range", aspect_ratio_range), ("area_range", area_range)):
         if not 0 < low <= high:
             raise ValueError(
                 f"sample_distorted_bounding_box: `{name}` must be positive and in order. Got {(low, high)}."
             )
-    whole = torch.tensor([[0.0, 0.0, 1.0, 1.0]])
-    boxes = whole if bounding_boxes is None or bounding_boxes.numel() == 0 else bounding_boxes.reshape(-1, 4).cpu()
-    if boxes.min() < 0 or boxes.max() > 1:
+    boxes = None if bounding_boxes is None else bounding_boxes.cpu()
+    if boxes is not None and boxes.numel() and (boxes.min() < 0 or boxes.max() > 1):
         raise ValueError(
             "sample_distorted_bounding_box: `bounding_boxes` must be shares of the sides, in 0..1. "
             f"Got {boxes.min().item():g} to {boxes.max().item():g}."
         )
-    corners = (boxes * torch.tensor([height, width, height, width])).trunc().tolist()
-    for _ in range(max_attempts):
-        part = _draw((height, width), uniform(*aspect_ratio_range), area_range)
-        if part and any(_covered(part, corner) >= min_object_covered for corner in corners):
-            return part
-    return 0, 0, height, width
+    draws = Draws(torch.empty(1, *image_size), generator)
+    part = draw_parts(draws, image_size, boxes, min_object_covered, aspect_ratio_range, area_range, max_attempts)
+    top, left, height, width = part.tolist()
+    return top, left, height, width
 
 
-def _draw(
-    size: tuple[int, int], aspect_ratio: float, area_range: tuple[float, float]
-) -> tuple[int, int, int, int] | None:
-    """A part of that shape with a random height and place; None if the picture has no room for it."""
+def draw_parts(
+    draws: Draws,
+    image_size: Sequence[int],
+    boxes: torch.Tensor | None = None,
+    min_object_covered: float = 0.1,
+    aspect_ratio_range: tuple[float, float] = (0.75, 1.33),
+    area_range: tuple[float, float] = (0.05, 1.0),
+    max_attempts: int = 100,
+) -> torch.Tensor:
+    """Draws a part of each picture of a batch: `sample_distorted_bounding_box`, without waiting for the device.
+
+    Args:
+        draws: the random numbers.
+        image_size: height and width in pixels.
+        boxes: of the objects, for a batch `[N, B, 4]`; those without an area do not count. Not checked.
+        min_object_covered: as there.
+        aspect_ratio_range: as there.
+        area_range: as there.
+        max_attempts: as there; that many are always made, at once.
+
+    Returns:
+        `(top, left, height, width)` in pixels, integers `[..., 4]`.
+    """
+    height, width = image_size
+    whole = torch.stack([torch.full(draws.shape, n, device=draws.device) for n in (0, 0, height, width)])
+    corners = whole[None].movedim(1, -1).float()  # [B, ..., 4]
+    if boxes is not None and boxes.numel():
+        corners = boxes.to(draws.device, non_blocking=True).reshape(*draws.shape, -1, 4).movedim(-2, 0)
+        sides = (height, width, height, width)
+        corners = torch.stack([share * n for share, n in zip(corners.unbind(-1), sides, strict=True)], -1).trunc()
+    parts, fits = _attempts(draws, (height, width), aspect_ratio_range, area_range, max_attempts)
+    fits &= (_covered(parts, corners[:, None]) >= min_object_covered).any(0)
+    first = fits.int().argmax(0)  # the first that fits
+    part = parts.gather(1, first.expand(4, 1, *draws.shape))[:, 0]
+    return torch.where(fits.any(0), part, whole).movedim(0, -1)
+
+
+def _attempts(
+    draws: Draws,
+    size: tuple[int, int],
+    aspect_ratio_range: tuple[float, float],
+    area_range: tuple[float, float],
+    count: int,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Parts of random shape, size and place, `[4, count, ...]`, and whether the picture has room for them."""
     height, width = size
     least, most = (share * height * width for share in area_range)
-    lowest, highest = round((least / aspect_ratio) ** 0.5), round((most / aspect_ratio) ** 0.5)
-    if round(highest * aspect_ratio) > width:
-        highest = int((width + 0.5 - 1e-7) / aspect_ratio)
-        highest -= round(highest * aspect_ratio) > width
-    highest = min(highest, height)
-    h = min(lowest, highest)
-    h += _below(highest - h + 1)
-    w = round(h * aspect_ratio)
-    if h * w < least:  # by the rounding
-        h, w = h + 1, round((h + 1) * aspect_ratio)
-    if not least <= h * w <= most or not 0 < w <= width or not 0 < h <= height:
-        return None
-    return _below(height - h), _below(width - w), h, w
+    ratio = draws.uniform(*aspect_ratio_range, count)
+    lowest, highest = ((area / ratio).sqrt().round() for area in (least, most))
+    fitting = ((width + 0.5) / ratio).floor()
+    fitting -= ((fitting * ratio).round() > width).float()
+    highest = torch.where((highest * ratio).round() > width, fitting, highest).clamp(max=height)
+    chance, down, right = draws.uniform(0, 1, 3, count)
+    h = torch.minimum(lowest, highest)
+    h += _below(highest - h + 1, chance)
+    w = (h * ratio).round()
+    is_small = h * w < least  # by the rounding
+    h, w = h + is_small, torch.where(is_small, ((h + 1) * ratio).round(), w)
+    fits = (least <= h * w) & (h * w <= most) & (w > 0) & (w <= width) & (h > 0) & (h <= height)
+    return torch.stack([_below(height - h, down), _below(width - w, right), h, w]).long(), fits
 
 
-def _below(limit: int) -> int:
-    """A random number from 0 on, less than `limit` (0 if that is 0)."""
-    return int(torch.randint(limit, ())) if limit > 0 else 0
+def _below(limits: torch.Tensor, chances: torch.Tensor) -> torch.Tensor:
+    """Whole numbers from 0 on, less than the limits (0 if those are not positive), by random numbers in 0..1."""
+    return (limits * chances).floor().minimum(limits - 1).clamp(min=0)
 
 
-def _covered(part: tuple[int, int, int, int], box: Sequence[float]) -> float:
-    """The share of a box `(ymin, xmin, ymax, xmax)` that is inside of a part; 0 for a box without an area."""
-    top, left, h, w = part
-    ymin, xmin, ymax, xmax = box
+def _covered(parts: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
+    """The share of boxes `(ymin, xmin, ymax, xmax)` `[B, 1, ..., 4]` inside of parts; 0 for boxes without an area."""
+    top, left, h, w = parts
+    ymin, xmin, ymax, xmax = boxes.unbind(-1)
     area = (ymax - ymin) * (xmax - xmin)
-    shared = max(min(top + h, ymax) - max(top, ymin), 0) * max(min(left + w, xmax) - max(left, xmin), 0)
-    return shared / area if area > 0 else 0.0
+    tall = torch.minimum(top + h, ymax) - torch.maximum(top, ymin)
+    wide = torch.minimum(left + w, xmax) - torch.maximum(left, xmin)
+    return torch.where(area > 0, tall.clamp(min=0) * wide.clamp(min=0) / area, 0.0)

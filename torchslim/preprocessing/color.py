@@ -1,7 +1,8 @@
 """TensorFlow's changes of a picture's colours.
 
 All take pictures `[..., C, H, W]`: floats, usually in 0..1, which they leave unclipped, or integers, which become
-floats in 0..1 on the way and are clipped and rounded down to integers again.
+floats in 0..1 on the way and are clipped and rounded down to integers again. How much is a number, or a tensor with a
+number for each picture, `[N, 1, 1, 1]`.
 """
 
 # Shape letters: C channels, H height, W width.
@@ -26,7 +27,7 @@ def convert_image_dtype(image: torch.Tensor, dtype: torch.dtype) -> torch.Tensor
 
     Args:
         image: pictures of any shape.
-        dtype: the new dtype. Floats that do not fit into an integer are clipped.
+        dtype: the new dtype. What does not fit into an integer is clipped.
 
     Example:
         >>> convert_image_dtype(torch.tensor([0.0, 0.5, 1.1]), torch.uint8)
@@ -35,14 +36,17 @@ def convert_image_dtype(image: torch.Tensor, dtype: torch.dtype) -> torch.Tensor
     if image.dtype == dtype or (image.is_floating_point() and dtype.is_floating_point):
         return image.to(dtype)
     if dtype.is_floating_point:
-        return image.to(dtype) * (1 / torch.iinfo(image.dtype).max)
+        return image.to(dtype) * torch.tensor(1 / torch.iinfo(image.dtype).max, dtype=dtype)
     if image.is_floating_point():
         most = torch.iinfo(dtype).max
         return (image * (most + 0.5)).clamp(torch.iinfo(dtype).min, most).to(dtype)
-    return convert_image_dtype(convert_image_dtype(image, torch.float64), dtype)
+    old, new = torch.iinfo(image.dtype), torch.iinfo(dtype)
+    up, down = (new.max + 1) // (old.max + 1), (old.max + 1) // (new.max + 1)
+    values = image.long() * up if up else image.long().div(down, rounding_mode="floor")
+    return values.clamp(new.min, new.max).to(dtype)
 
 
-def adjust_brightness(image: torch.Tensor, delta: float) -> torch.Tensor:
+def adjust_brightness(image: torch.Tensor, delta: float | torch.Tensor) -> torch.Tensor:
     """Adds `delta`, which is in 0..1 for integers too.
 
     Example:
@@ -52,7 +56,7 @@ def adjust_brightness(image: torch.Tensor, delta: float) -> torch.Tensor:
     return convert_image_dtype(_to_float(image) + delta, image.dtype)
 
 
-def adjust_contrast(image: torch.Tensor, contrast_factor: float) -> torch.Tensor:
+def adjust_contrast(image: torch.Tensor, contrast_factor: float | torch.Tensor) -> torch.Tensor:
     """Moves each value away from its channel's mean, by a factor.
 
     Example:
@@ -64,7 +68,7 @@ def adjust_contrast(image: torch.Tensor, contrast_factor: float) -> torch.Tensor
     return convert_image_dtype(torch.lerp(mean, values, contrast_factor), image.dtype)
 
 
-def adjust_saturation(image: torch.Tensor, saturation_factor: float) -> torch.Tensor:
+def adjust_saturation(image: torch.Tensor, saturation_factor: float | torch.Tensor) -> torch.Tensor:
     """Multiplies the saturation (of hue, saturation and value) and keeps it in 0..1.
 
     Args:
@@ -85,7 +89,7 @@ def adjust_saturation(image: torch.Tensor, saturation_factor: float) -> torch.Te
     return convert_image_dtype(high - spread * (1 - _pure(hue)), image.dtype)
 
 
-def adjust_hue(image: torch.Tensor, delta: float) -> torch.Tensor:
+def adjust_hue(image: torch.Tensor, delta: float | torch.Tensor) -> torch.Tensor:
     """Turns the colour wheel by `delta` of a whole turn.
 
     Args:
@@ -114,8 +118,11 @@ def rgb_to_grayscale(image: torch.Tensor) -> torch.Tensor:
         >>> rgb_to_grayscale(torch.tensor([255, 0, 0], dtype=torch.uint8).reshape(3, 1, 1)).item()
         76
     """
-    weights = torch.tensor(_GRAY_WEIGHTS, device=image.device)[:, None, None]
-    gray = (_to_rgb(image, "rgb_to_grayscale") * weights).sum(-3, keepdim=True)
+    red, green, blue = (
+        channel * weight
+        for channel, weight in zip(_to_rgb(image, "rgb_to_grayscale").split(1, -3), _GRAY_WEIGHTS, strict=True)
+    )
+    gray = red + green + blue
     return convert_image_dtype(gray, image.dtype)
 
 

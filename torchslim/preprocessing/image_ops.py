@@ -1,6 +1,6 @@
 """Picture operations that the preprocessing of several nets shares, on channels-first pictures."""
 
-# Shape letters: C channels, H height, W width of the picture given.
+# Shape letters: N pictures, C channels, H height, W width of the picture given.
 from __future__ import annotations
 
 import functools
@@ -10,36 +10,108 @@ from typing import Any
 import torch
 from torch.nn import functional
 from torch.overrides import handle_torch_function, has_torch_function
-from torch.utils._pytree import tree_map
 
 __all__ = [
+    "Draws",
+    "beside",
     "central_crop",
     "channels_first",
+    "channels_last",
+    "check_room",
+    "choose",
     "crop_offset",
+    "no_image_summaries",
     "per_image_standardization",
-    "random_flip",
     "random_side",
     "recorded",
     "resize_image_with_crop_or_pad",
     "size_with_shorter_side",
-    "uniform",
 ]
 
 
-def size_with_shorter_side(height: int, width: int, side: int) -> tuple[int, int]:
-    """Resizing the shorter side to `side`: the new size, rounded as TF-Slim does (float32, half to even).
+class Draws:
+    """Random numbers for pictures `[..., C, H, W]`: one for each picture, on their device.
+
+    Args:
+        images: the pictures.
+        generator: where random numbers come from. Default: torch's own of the pictures' device.
 
     Example:
-        >>> size_with_shorter_side(333, 500, 256)
-        (256, 384)
+        >>> sides = Draws(torch.zeros(8, 3, 4, 4)).below(5)
+        >>> sides.shape, bool((sides >= 0).all() and (sides < 5).all())
+        (torch.Size([8]), True)
     """
-    scale = torch.tensor(side, dtype=torch.float32) / min(height, width)
-    new_height, new_width = (scale * torch.tensor([height, width])).round().tolist()
-    return int(new_height), int(new_width)
+
+    def __init__(self, images: torch.Tensor, generator: torch.Generator | None = None):
+        self.shape, self.device, self.generator = images.shape[:-3], images.device, generator
+
+    def uniform(self, low: float, high: float, *times: int) -> torch.Tensor:
+        """Numbers between two others, `[...]`, or `[*times, ...]` of them."""
+        return self._chances(*times, *self.shape) * (high - low) + low
+
+    def amount(self, low: float, high: float) -> torch.Tensor:
+        """Numbers between two others, `[..., 1, 1, 1]`: how much of a colour, for example."""
+        return self.uniform(low, high)[..., None, None, None]
+
+    def below(self, limit: int | torch.Tensor, *each: int) -> torch.Tensor:
+        """Integers from 0 on, less than `limit`, which is positive, all equally likely: `[..., *each]`."""
+        return (self._chances(*self.shape, *each) * limit).long().clamp(max=limit - 1)
+
+    def coin(self) -> torch.Tensor:
+        """True half of the time, `[...]`."""
+        return self._chances(*self.shape) < 0.5
+
+    def _chances(self, *shape: int) -> torch.Tensor:
+        return torch.rand(shape, device=self.device, generator=self.generator)
 
 
-def random_side(smallest: int, largest: int) -> int:
-    """A side length, all from `smallest` to `largest` (included) equally likely, from torch's random numbers.
+def beside(images: torch.Tensor, tensor: torch.Tensor) -> torch.Tensor:
+    """A small tensor from the CPU's memory, brought to where the pictures are without waiting."""
+    return tensor.to(images.device, non_blocking=True)
+
+
+def choose(which: torch.Tensor, options: Sequence[Callable[[], torch.Tensor]]) -> torch.Tensor:
+    """Calls one of several functions for a picture; for a batch all of them, and takes one of the results for each.
+
+    Args:
+        which: the number of the function, integer `[]` or `[N]`.
+        options: each gives pictures, `[C, H, W]` or `[N, C, H, W]`.
+
+    Example:
+        >>> choose(torch.tensor([1, 0]), [lambda: torch.zeros(2, 1, 1, 1), lambda: torch.ones(2, 1, 1, 1)]).flatten()
+        tensor([1., 0.])
+    """
+    if len(options) == 1:
+        return options[0]()
+    if which.ndim == 0:
+        return options[int(which)]()
+    result = options[0]()
+    for number, option in enumerate(options[1:], 1):
+        result = torch.where((which == number)[:, None, None, None], option(), result)
+    return result
+
+
+def size_with_shorter_side(height: int, width: int, side: torch.Tensor) -> torch.Tensor:
+    """Resizing the shorter side to `side`: the new size, rounded as TF-Slim does (float32, half to even).
+
+    Args:
+        height: of the pictures.
+        width: of the pictures.
+        side: new lengths, integers `[...]`.
+
+    Returns:
+        Heights and widths, integers `[..., 2]`.
+
+    Example:
+        >>> size_with_shorter_side(333, 500, torch.tensor(256))
+        tensor([256, 384])
+    """
+    scale = side.float() / min(height, width)
+    return torch.stack([scale * height, scale * width], -1).round().long()
+
+
+def random_side(draws: Draws, smallest: int, largest: int) -> torch.Tensor:
+    """Side lengths, all from `smallest` to `largest` (included) equally likely.
 
     Raises:
         ValueError: if they are not positive and in order.
@@ -49,36 +121,37 @@ def random_side(smallest: int, largest: int) -> int:
             "preprocessing: `resize_side_min` must be positive and at most `resize_side_max`. "
             f"Got {smallest} and {largest}."
         )
-    return int(torch.randint(smallest, largest + 1, ()))
+    return draws.below(largest - smallest + 1) + smallest
 
 
-def crop_offset(size: tuple[int, int], crop: tuple[int, int], is_random: bool) -> tuple[int, int]:
+def crop_offset(size: torch.Tensor, crop: tuple[int, int], draws: Draws | None = None) -> torch.Tensor:
     """Where a crop starts: anywhere with equal chances, or so that it is the middle.
 
     Args:
-        size: height and width of the (resized) picture.
+        size: height and width of the (resized) pictures, integers `[..., 2]`, or `[2]` for all.
         crop: height and width of the crop.
-        is_random: anywhere; from torch's random numbers.
+        draws: the random numbers. Default: the middle.
 
     Returns:
-        Row and column of the crop's first pixel.
-
-    Raises:
-        ValueError: if the crop is larger than the picture.
+        Row and column of the crop's first pixel, integers `[..., 2]`.
 
     Example:
-        >>> crop_offset((256, 341), (224, 224), is_random=False)
-        (16, 58)
+        >>> crop_offset(torch.tensor([256, 341]), (224, 224))
+        tensor([16, 58])
     """
-    room = size[0] - crop[0], size[1] - crop[1]
-    if min(room) < 0:
+    room = size - beside(size, torch.tensor(crop))
+    return draws.below(room + 1, 2) if draws else room // 2
+
+
+def check_room(size: Sequence[int], crop: tuple[int, int], side: int | None = None) -> None:
+    """Raises a ValueError if pictures of a size, their shorter side resized to `side`, are smaller than the crop."""
+    height, width = (round((side or min(size)) * length / min(size)) for length in size)
+    if height < crop[0] or width < crop[1]:
         raise ValueError(
-            "preprocessing: the resized picture must be at least as large as the output. "
-            f"It is {size[0]}x{size[1]}, and the output {crop[0]}x{crop[1]}. Raise `resize_side_min`."
+            "preprocessing: a picture must be at least as large as what is cropped out of it. "
+            f"It is {height}x{width}, and the output {crop[0]}x{crop[1]}."
+            + (" Raise `resize_side_min`." if side else "")
         )
-    if is_random:
-        return int(torch.randint(room[0] + 1, ())), int(torch.randint(room[1] + 1, ()))
-    return room[0] // 2, room[1] // 2
 
 
 def central_crop(image: torch.Tensor, central_fraction: float) -> torch.Tensor:
@@ -133,21 +206,20 @@ def per_image_standardization(image: torch.Tensor) -> torch.Tensor:
     return (image - image.mean(whole, keepdim=True)) / deviation
 
 
-def random_flip(image: torch.Tensor) -> torch.Tensor:
-    """Mirrors a picture `[..., W]` left to right half of the time, by torch's random numbers."""
-    return image.flip(-1) if torch.rand(()) < 0.5 else image
-
-
-def uniform(low: float, high: float) -> float:
-    """A number between two others, from torch's random numbers."""
-    return torch.empty(()).uniform_(low, high).item()
+def no_image_summaries(add_image_summaries: bool, caller: str) -> None:
+    """Raises a ValueError where a user of TF-Slim asks for summaries of what happens in a worker process."""
+    if add_image_summaries:
+        raise ValueError(
+            f"{caller}: `add_image_summaries` must be False. Got {add_image_summaries!r}. "
+            "Add one of the batch: `slim.summaries.add_image_summary`."
+        )
 
 
 def channels_first(image: torch.Tensor, data_format: str, caller: str, channels: Sequence[int] = (3,)) -> torch.Tensor:
-    """Returns a picture as `[C, H, W]`, without copying.
+    """Returns pictures as `[..., C, H, W]`, without copying.
 
     Args:
-        image: `[C, H, W]` for `NCHW`, `[H, W, C]` for `NHWC`.
+        image: `[C, H, W]` or `[N, C, H, W]` for `NCHW`, `[H, W, C]` or `[N, H, W, C]` for `NHWC`.
         data_format: where the channels are.
         caller: the function that errors name.
         channels: how many there may be: 3 for RGB, 1 for gray.
@@ -157,26 +229,33 @@ def channels_first(image: torch.Tensor, data_format: str, caller: str, channels:
     """
     if data_format not in ("NCHW", "NHWC"):
         raise ValueError(f"{caller}: `data_format` must be 'NCHW' or 'NHWC'. Got {data_format!r}.")
-    axis = 0 if data_format == "NCHW" else -1
-    if image.ndim != 3 or image.shape[axis] not in channels or image.numel() == 0:
+    axis = -3 if data_format == "NCHW" else -1
+    if image.ndim not in (3, 4) or image.shape[axis] not in channels or 0 in image.shape[-3:]:
         count = " or ".join(map(str, channels))
-        layout = f"[{count}, H, W]" if data_format == "NCHW" else f"[H, W, {count}]"
-        kind = "RGB picture" if channels == (3,) else "picture"
+        layout = f"{count}, H, W]" if data_format == "NCHW" else f"H, W, {count}]"
+        kind = "an RGB picture" if channels == (3,) else "a picture"
         raise ValueError(
-            f"{caller}: `image` must be one {kind}, {layout} for {data_format}. Got shape {list(image.shape)}."
+            f"{caller}: `image` must be {kind} [{layout} or a batch [N, {layout} for {data_format}. "
+            f"Got shape {list(image.shape)}."
         )
-    return image if data_format == "NCHW" else image.permute(2, 0, 1)
+    return image if data_format == "NCHW" else image.movedim(-1, -3)
+
+
+def channels_last(image: torch.Tensor, data_format: str) -> torch.Tensor:
+    """Returns pictures `[..., C, H, W]` in `data_format`, without copying."""
+    return image if data_format == "NCHW" else image.movedim(-3, -1)
 
 
 def recorded(function: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
     """Lets a preprocessing function take a Symbol as its picture: the graph records one call of it.
 
     Args:
-        function: called with a picture, the height and width of the output, and more.
+        function: called with a picture or a batch, the height and width of the output, and more. Of pictures in the
+            CPU's memory only may it look at numbers.
 
     Returns:
-        The same function. Where only the shape of a picture is known (`meta`), it is run on a black one, with the
-        random numbers outside undisturbed, and gives a `meta` tensor.
+        The same function. A picture that is elsewhere is given to it as a batch of one: nothing waits for the device,
+        and a `meta` picture, of which the shape alone is known, draws no random numbers.
     """
 
     @functools.wraps(function)
@@ -185,14 +264,8 @@ def recorded(function: Callable[..., torch.Tensor]) -> Callable[..., torch.Tenso
     ) -> torch.Tensor:
         if has_torch_function((image,)):
             return handle_torch_function(preprocess, (image,), image, output_height, output_width, *args, **kwargs)
-        if not image.is_meta:
-            return function(image, output_height, output_width, *args, **kwargs)
-        with torch.device("cpu"), torch.random.fork_rng(devices=[]):
-            black, args, kwargs = tree_map(_zeros, (image, args, kwargs))
-            return function(black, output_height, output_width, *args, **kwargs).to("meta")
+        if image.ndim == 3 and image.device.type != "cpu":
+            return function(image[None], output_height, output_width, *args, **kwargs)[0]
+        return function(image, output_height, output_width, *args, **kwargs)
 
     return preprocess
-
-
-def _zeros(value: Any) -> Any:
-    return torch.zeros_like(value, device="cpu") if isinstance(value, torch.Tensor) else value

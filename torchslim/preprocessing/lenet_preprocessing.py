@@ -1,12 +1,12 @@
 """The preprocessing of LeNet, as in TF-Slim's research/slim/preprocessing: no scaling, values in -1..1."""
 
-# Shape letters: C channels (3, or 1 for gray), H height, W width of the picture given.
+# Shape letters: N pictures, C channels (3, or 1 for gray), H height, W width of the pictures given.
 from __future__ import annotations
 
 import torch
 
 from torchslim.preprocessing.color import rgb_to_grayscale
-from torchslim.preprocessing.image_ops import channels_first, recorded, resize_image_with_crop_or_pad
+from torchslim.preprocessing.image_ops import channels_first, channels_last, recorded, resize_image_with_crop_or_pad
 
 __all__ = ["preprocess_image"]
 
@@ -21,10 +21,11 @@ def preprocess_image(
     *,
     data_format: str = "NCHW",
 ) -> torch.Tensor:
-    """Prepares a picture for LeNet: its middle, in -1..1.
+    """Prepares pictures for LeNet: their middle, in -1..1.
 
     Args:
-        image: in 0..255, uint8 or float, `[C, H, W]` (`[H, W, C]` for `NHWC`); or a Symbol of one.
+        image: in 0..255, uint8 or float, `[C, H, W]` or `[N, C, H, W]` (`[H, W, C]` or `[N, H, W, C]` for `NHWC`); or a
+            Symbol of that.
         output_height: pixels.
         output_width: pixels.
         is_training: makes no difference; there for `get_preprocessing`.
@@ -32,7 +33,7 @@ def preprocess_image(
         data_format: where the channels are, in and out.
 
     Returns:
-        float32 `[C, output_width, output_height]`: as TF-Slim has it, `output_width` is the height.
+        float32 `[..., C, output_width, output_height]`: as TF-Slim has it, `output_width` is the height.
 
     Raises:
         ValueError: if `image` is no such picture.
@@ -47,4 +48,4 @@ def preprocess_image(
     if use_grayscale:
         image = rgb_to_grayscale(image)
     image = (resize_image_with_crop_or_pad(image, output_width, output_height) - 128) / 128
-    return image if data_format == "NCHW" else image.permute(1, 2, 0)
+    return channels_last(image, data_format)

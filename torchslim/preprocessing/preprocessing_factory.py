@@ -10,6 +10,7 @@ import torch
 
 from torchslim.preprocessing import (
     cifarnet_preprocessing,
+    cyclegan_preprocessing,
     inception_preprocessing,
     lenet_preprocessing,
     torchvision_preprocessing,
@@ -20,6 +21,7 @@ __all__ = ["PREPROCESSING", "get_preprocessing"]
 
 _NETS = {
     cifarnet_preprocessing: ("cifarnet",),
+    cyclegan_preprocessing: ("cyclegan", "pix2pix"),
     inception_preprocessing: (
         *("inception", "inception_v1", "inception_v2", "inception_v3", "inception_v4", "inception_resnet_v2"),
         *("mobilenet_v1", "mobilenet_v1_075", "mobilenet_v1_050", "mobilenet_v1_025"),
@@ -41,22 +43,23 @@ PREPROCESSING: dict[str, Callable[..., torch.Tensor]] = {
 }
 
 
-def get_preprocessing(name: str, is_training: bool = False) -> Callable[..., torch.Tensor]:
+def get_preprocessing(name: str, is_training: bool = False, use_grayscale: bool = False) -> Callable[..., torch.Tensor]:
     """Returns the preprocessing that goes with a net.
 
     Args:
         name: the net's name (`'vgg_16'`), or `'torchvision'` for weights from there.
         is_training: with random size, place and mirroring.
+        use_grayscale: the results have one channel; for CifarNet, LeNet and the nets with Inception's.
 
     Returns:
-        `preprocessing_fn(image, output_height, output_width, **kwargs)`, which can be pickled for worker
-        processes.
+        `preprocessing_fn(image, output_height, output_width, **kwargs)`, which can be pickled for worker processes. It
+        takes one picture, or a batch on any device, of which each picture has its own random numbers.
 
     Raises:
         ValueError: if there is none of that name.
 
-    TF-Slim: the same names. As there, `resnet_v2_*` get VGG's, although the published ResNet v2 checkpoints were
-    trained with Inception's: take `'inception'` for those.
+    TF-Slim: the same names, and `'cyclegan'`, `'pix2pix'` and `'torchvision'`. As there, `resnet_v2_*` get VGG's,
+    although the published ResNet v2 checkpoints were trained with Inception's: take `'inception'` for those.
 
     Example:
         >>> preprocess = get_preprocessing("vgg_16")
@@ -67,4 +70,5 @@ def get_preprocessing(name: str, is_training: bool = False) -> Callable[..., tor
         known, close = sorted(PREPROCESSING), difflib.get_close_matches(name, PREPROCESSING, 1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         raise ValueError(f"get_preprocessing: `name` must be one of {', '.join(known)}. Got {name!r}.{hint}")
-    return functools.partial(PREPROCESSING[name], is_training=is_training)
+    gray = {"use_grayscale": True} if use_grayscale else {}
+    return functools.partial(PREPROCESSING[name], is_training=is_training, **gray)

@@ -7,13 +7,16 @@
 # Shape letters: C channels, H height, W width of the pictures given; h and w of the result.
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 from torch import nn
 from torch.overrides import handle_torch_function, has_torch_function
 
-__all__ = ["METHODS", "Resize", "resize_images"]
+from torchslim.preprocessing.image_ops import beside
+
+__all__ = ["METHODS", "Resize", "resize_images", "resize_part"]
 
 METHODS = ("bilinear", "nearest", "bicubic", "area")  # in the order of TensorFlow's `ResizeMethod` numbers
 
@@ -67,15 +70,69 @@ def resize_images(
         )
     top, left, h, w = window or (0, 0, height, width)
     grid = method, align_corners, half_pixel_centers
-    rows, down = (taps[:, top : top + h] for taps in _taps(images.shape[-2], height, *grid))
-    columns, right = (taps[:, left : left + w] for taps in _taps(images.shape[-1], width, *grid))
-    first_row, first_column = int(rows.min()), int(columns.min())
-    needed = images[..., first_row : int(rows.max()) + 1, first_column : int(columns.max()) + 1].contiguous()
-    rows, columns = (rows - first_row).to(images.device), (columns - first_column).to(images.device)
-    adds_up = method == "bilinear"  # those of the others do so but for rounding, which TensorFlow keeps
-    result = _blend(needed, -2, rows, down.to(images.device), adds_up)
-    result = _blend(result, -1, columns, right.to(images.device), adds_up)
-    return result if method == "nearest" else result.float()
+    needed_rows, rows = _window_taps(images, -2, height, top, h, *grid)
+    needed_columns, columns = _window_taps(images, -1, width, left, w, *grid)
+    return _resampled(images[..., needed_rows, needed_columns], rows, columns, method)
+
+
+def resize_part(
+    images: torch.Tensor,
+    height: int,
+    width: int,
+    method: str = "bilinear",
+    *,
+    part: torch.Tensor | None = None,
+    size: torch.Tensor | tuple[int, int] | None = None,
+    offset: torch.Tensor | None = None,
+    mirrored: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Cuts out, resizes, crops and mirrors, each picture of a batch in its own way, without waiting for the device.
+
+    Args:
+        images: `[N, C, H, W]`; or one picture, `[C, H, W]`, without `N` in what follows.
+        height: of the results.
+        width: of the results.
+        method: as `resize_images` has it, on TensorFlow 1's grid; or 'antialias', torchvision's for smaller pictures.
+        part: what is cut out: `(top, left, h, w)` in pixels, integers `[N, 4]`. Default: all of it.
+        size: what that is resized to: `(h, w)`, integers `[N, 2]`, or two numbers for all. Default: the results' size.
+        offset: where the result starts in that: `(top, left)`, integers `[N, 2]`. Default: `(0, 0)`.
+        mirrored: whether the result is mirrored left to right, bool `[N]`. Default: none is.
+
+    Returns:
+        `[N, C, height, width]`, as by `resize_images`.
+
+    Example:
+        >>> part = torch.tensor([[0, 0, 1, 2], [0, 1, 1, 2]])
+        >>> resize_part(torch.tensor([[[[0, 10, 20]]]] * 2), 1, 4, part=part, mirrored=torch.tensor([False, True]))
+        tensor([[[[ 0.,  5., 10., 10.]]],
+        <BLANKLINE>
+        <BLANKLINE>
+                [[[20., 20., 15., 10.]]]])
+    """
+    if images.ndim == 3:
+        top, left, h, w = (0, 0, *images.shape[-2:]) if part is None else part.tolist()
+        rows, columns = size.tolist() if isinstance(size, torch.Tensor) else size or (height, width)
+        window = None if offset is None else (*offset.tolist(), height, width)
+        images = images[:, top : top + h, left : left + w]
+        if method == "nearest" and (rows, columns) == images.shape[1:]:
+            down, right, *_ = window or (0, 0)
+            result = images[:, down : down + height, right : right + width]
+        else:
+            result = resize_images(images, rows, columns, method, window=window)
+        return result if mirrored is None or not mirrored else result.flip(-1)
+    taps = []
+    for axis, count in enumerate((height, width)):
+        places = torch.arange(count, dtype=torch.float32, device=images.device)
+        if axis and mirrored is not None:
+            places = torch.where(mirrored[..., None], count - 1 - places, places)
+        places = places if offset is None else places + offset[..., axis, None]
+        new = count if size is None else size[..., axis, None] if isinstance(size, torch.Tensor) else size[axis]
+        whole = images.shape[axis - 2]
+        first, length = (0, whole) if part is None else (part[..., axis, None], part[..., axis + 2, None])
+        scale = torch.as_tensor(length) / new  # a number over a tensor would be rounded twice
+        indices, weights = _taps(places, scale, length, method, most=whole / count)
+        taps.append((indices + first, weights))
+    return _resampled(images, taps[0], taps[1], method)
 
 
 class Resize(nn.Module):
@@ -137,45 +194,110 @@ def _checked_method(method: str | int, align_corners: bool, half_pixel_centers: 
     return names[method]
 
 
-def _blend(
-    images: torch.Tensor, axis: int, indices: torch.Tensor, weights: torch.Tensor, adds_up: bool
+def _window_taps(
+    images: torch.Tensor, axis: int, new_size: int, first: int, count: int, method: str, aligned: bool, centred: bool
+) -> tuple[slice, tuple[torch.Tensor, torch.Tensor]]:
+    """The part of an axis that a window of the result needs, and the taps and weights within that part."""
+    size = images.shape[axis]
+    scale = (size - 1) / (new_size - 1) if aligned and new_size > 1 else size / new_size
+    places = torch.arange(first, first + count, dtype=torch.float32, device="cpu")
+    indices, weights = _taps(places, scale, size, method, aligned, centred)
+    start = max(int(first * scale) - 2, 0)  # two for the cubic and rounding; behind, one of their own more
+    needed = slice(start, int((first + count) * scale) + 4)
+    return needed, (beside(images, indices - start), beside(images, weights))
+
+
+def _resampled(
+    images: torch.Tensor,
+    rows: tuple[torch.Tensor, torch.Tensor],
+    columns: tuple[torch.Tensor, torch.Tensor],
+    method: str,
 ) -> torch.Tensor:
-    """Along `axis`, the sum of the pixels at `indices` `[taps, n]` with their `weights`, which may add up to one."""
-    pixels = [images.index_select(axis, index) for index in indices]
-    if len(pixels) == 1:
-        return pixels[0]
-    shaped = [weight if axis == -1 else weight[:, None] for weight in weights]
-    if adds_up and len(pixels) == 2:
-        return torch.lerp(pixels[0].float(), pixels[1].float(), shaped[1])
-    result = pixels[0].float() * shaped[0]
-    for pixel, weight in zip(pixels[1:], shaped[1:], strict=True):
-        result += pixel * weight
+    """Pictures `[..., C, H, W]` made of their rows and columns: taps and weights, `[taps, n]`, or `[taps, N, n]`."""
+    *leading, height, width = images.shape
+    adds_up = method == "bilinear"  # those of the others do so but for rounding, which TensorFlow keeps
+    indices, weights = (tap.repeat_interleave(leading[-1], 1) if tap.ndim == 3 else tap for tap in rows)
+    # A single picture as decoders give it, its channels last, can stay so.
+    is_last = len(leading) == 1 and images.stride(0) == 1
+    lines = images.permute(1, 2, 0).reshape(1, height, -1) if is_last else images.reshape(-1, height, width)
+    result = _blend(lines.contiguous(), indices, weights, adds_up)
+    # Columns are picked where they are rows of memory: one by one, their pixels would be picked an element at a time.
+    count = math.prod(leading[:-1])
+    turned = result.reshape(count, -1, lines.shape[-1]).mT.contiguous().view(count, width, -1)
+    turned = _blend(turned, *columns, adds_up)
+    result = turned.mT.contiguous().view(*leading, indices.shape[-1], columns[0].shape[-1])
+    return result if method == "nearest" else result.float()
+
+
+def _blend(images: torch.Tensor, indices: torch.Tensor, weights: torch.Tensor, adds_up: bool) -> torch.Tensor:
+    """Of `[N, K, M]`, `[N, n, M]`: the sum of the rows at `indices` with their `weights`, which may add up to one."""
+    starts = torch.arange(len(images), device=images.device)[:, None] * images.shape[1]
+
+    def pick(index: torch.Tensor) -> torch.Tensor:
+        if index.ndim == 1:
+            return images.index_select(1, index)
+        return images.flatten(0, 1).index_select(0, (starts + index).flatten()).unflatten(0, index.shape)
+
+    if adds_up:
+        before, behind = pick(torch.cat([*indices], -1)).float().chunk(2, 1)
+        return torch.lerp(before, behind, weights[1, ..., None])
+    result = pick(indices[0])
+    if len(indices) == 1:
+        return result
+    result = result.float()  # of its own memory from here on: large temporary tensors cost more than the arithmetic
+    result *= weights[0, ..., None]
+    for index, weight in zip(indices[1:], weights[1:, ..., None], strict=True):
+        result += pick(index) * weight
     return result
 
 
 def _taps(
-    size: int, new_size: int, method: str, align_corners: bool, half_pixel_centers: bool
+    places: torch.Tensor,
+    scale: float | torch.Tensor,
+    size: int | torch.Tensor,
+    method: str,
+    align_corners: bool = False,
+    half_pixel_centers: bool = False,
+    most: float = 0.0,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The pixels of an axis that each new pixel is made of, and their weights, both `[taps, new_size]`, on the CPU."""
-    aligned = align_corners and new_size > 1
-    scale = (size - 1) / (new_size - 1) if aligned else size / new_size
-    places = torch.arange(new_size, dtype=torch.float32, device="cpu")
+    """The pixels of an axis that new pixels are made of, and their weights.
+
+    Args:
+        places: of the new pixels, from 0 on, float `[..., n]`.
+        scale: the old size over the new one; a number, or `[..., 1]`.
+        size: the old size; likewise.
+        method: as in `resize_part`.
+        align_corners: as in `resize_images`.
+        half_pixel_centers: as in `resize_images`.
+        most: the largest scale, where `scale` is a tensor.
+
+    Returns:
+        Both `[taps, ..., n]`.
+    """
+    most = scale if isinstance(scale, float) else most
     if method == "area":
-        return _area_taps(places, scale or 1.0, size)  # a single pixel with aligned corners has no scale
+        return _area_taps(places, scale, size, most)
+    if method == "antialias":
+        return _antialias_taps(places, scale, size, most)
     source = (places + 0.5) * scale if half_pixel_centers else places * scale
     if method == "nearest":
         nearest = (source.double() + 0.5).floor() if align_corners else source.floor()
-        return nearest.long().clamp_(max=size - 1)[None], torch.ones(1, new_size, device="cpu")
+        return nearest.long().clamp(max=size - 1)[None], torch.ones_like(source)[None]
     source = source - 0.5 if half_pixel_centers else source
     floor = source.floor()
     first, fraction = floor.long(), source - floor
     if method == "bicubic":
         return _bicubic_taps(first, fraction, size, half_pixel_centers)
-    return torch.stack([first, first + 1]).clamp_(0, size - 1), torch.stack([1 - fraction, fraction])
+    return torch.stack([first, first + 1]).clamp(min=0).clamp(max=size - 1), torch.stack([1 - fraction, fraction])
+
+
+def _neighbours(first: torch.Tensor, start: int, end: int) -> torch.Tensor:
+    """`first` `[..., n]` plus each number from `start` on, less than `end`: `[taps, ..., n]`."""
+    return torch.stack([first + step for step in range(start, end)])
 
 
 def _bicubic_taps(
-    first: torch.Tensor, fraction: torch.Tensor, size: int, is_keys: bool
+    first: torch.Tensor, fraction: torch.Tensor, size: int | torch.Tensor, is_keys: bool
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Four pixels around each point. With half-pixel centres, those beyond the border do not count."""
     a = -0.5 if is_keys else -0.75
@@ -185,18 +307,31 @@ def _bicubic_taps(
     near_weights = ((a + 2) * near - (a + 3)) * near**2 + 1
     far_weights = ((a * far - 5 * a) * far + 8 * a) * far - 4 * a
     weights = torch.stack([far_weights[0], near_weights[0], near_weights[1], far_weights[1]]).float()
-    indices = first + torch.arange(-1, 3, device="cpu")[:, None]
+    indices = _neighbours(first, -1, 3)
     if is_keys:
         weights = weights * ((indices >= 0) & (indices < size))
         weights = weights / weights.sum(0)
-    return indices.clamp_(0, size - 1), weights
+    return indices.clamp(min=0).clamp(max=size - 1), weights
 
 
-def _area_taps(places: torch.Tensor, scale: float, size: int) -> tuple[torch.Tensor, torch.Tensor]:
+def _area_taps(
+    places: torch.Tensor, scale: float | torch.Tensor, size: int | torch.Tensor, most: float
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Every pixel that a new one covers, by the part of it that is covered."""
+    scale = scale or 1.0 if isinstance(scale, float) else scale  # a single pixel with aligned corners has none
     start, end = places * scale, (places + 1) * scale
-    first = start.floor()
-    indices = first + torch.arange(int((end.ceil() - first).max()), dtype=torch.float32, device="cpu")[:, None]
+    indices = _neighbours(start.floor(), 0, math.ceil(most) + 1)
     covered = torch.minimum(indices + 1, end) - torch.maximum(indices, start)
     is_inside = (indices < start) & (indices + 1 > end)  # of one pixel: all of it, and not what rounding makes of that
-    return indices.long().clamp_(max=size - 1), torch.where(is_inside, 1.0, covered.clamp_(min=0) / scale)
+    return indices.long().clamp(max=size - 1), torch.where(is_inside, 1.0, covered.clamp(min=0) / scale)
+
+
+def _antialias_taps(
+    places: torch.Tensor, scale: float | torch.Tensor, size: int | torch.Tensor, most: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Pixels around each point, by a triangle as wide as two new pixels."""
+    reach = torch.as_tensor(scale).clamp(min=1)
+    source = (places + 0.5) * scale - 0.5
+    indices = _neighbours((source - reach).floor(), 0, 2 * math.ceil(max(most, 1)) + 2)
+    weights = (1 - (indices - source).abs() / reach).clamp(min=0) * ((indices >= 0) & (indices < size))
+    return indices.long().clamp(min=0).clamp(max=size - 1), weights / weights.sum(0)

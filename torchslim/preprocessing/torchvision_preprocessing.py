@@ -4,13 +4,22 @@ Values in 0..1, less ImageNet's mean colour, over its deviation. For fine-tuning
 (`names='torchvision/vgg16'`); TF-Slim's weights expect `vgg_preprocessing`.
 """
 
-# Shape letters: H height, W width of the picture given.
+# Shape letters: N pictures, H height, W width of the pictures given.
 from __future__ import annotations
 
 import torch
-from torchvision.transforms.v2 import functional as F
 
-from torchslim.preprocessing.image_ops import channels_first, crop_offset, random_flip, random_side, recorded
+from torchslim.preprocessing.image_ops import (
+    Draws,
+    beside,
+    channels_first,
+    channels_last,
+    check_room,
+    crop_offset,
+    random_side,
+    recorded,
+)
+from torchslim.preprocessing.resize import resize_part
 
 __all__ = ["RGB_DEVIATIONS", "RGB_MEANS", "preprocess_image"]
 
@@ -28,27 +37,30 @@ def preprocess_image(
     resize_side_max: int = 512,
     *,
     data_format: str = "NCHW",
+    generator: torch.Generator | None = None,
 ) -> torch.Tensor:
-    """Prepares a picture for a net with torchvision's weights.
+    """Prepares pictures for a net with torchvision's weights.
 
     In evaluation it is what `torchvision.models.VGG16_Weights.IMAGENET1K_V1.transforms()` does. In training,
     the crops are those of `vgg_preprocessing`: they keep more of a photograph with several objects than
     torchvision's own.
 
     Args:
-        image: RGB in 0..255, uint8 or float, `[3, H, W]` (`[H, W, 3]` for `NHWC`).
+        image: RGB in 0..255, uint8 or float, `[3, H, W]` or `[N, 3, H, W]` (`[H, W, 3]` or `[N, H, W, 3]` for `NHWC`);
+            or a Symbol of that.
         output_height: pixels.
         output_width: pixels.
         is_training: random size, place and mirroring; else the middle of the picture.
         resize_side_min: the shorter side before cropping, in pixels; in training the smallest one.
         resize_side_max: the largest shorter side before cropping in training; included.
         data_format: where the channels are, in and out.
+        generator: where random numbers come from. Default: torch's own of the device.
 
     Returns:
-        float32 `[3, output_height, output_width]` (`[output_height, output_width, 3]` for `NHWC`).
+        float32 `[..., 3, output_height, output_width]` (channels last for `NHWC`).
 
     Raises:
-        ValueError: if `image` is no such picture, or smaller than the output after resizing.
+        ValueError: if `image` is no such picture, or may be smaller than the output after resizing.
 
     Example:
         >>> picture = torch.randint(0, 256, (3, 333, 500), dtype=torch.uint8)
@@ -56,13 +68,36 @@ def preprocess_image(
         torch.Size([3, 224, 224])
     """
     image = channels_first(image, data_format, "torchvision_preprocessing.preprocess_image")
-    side = random_side(resize_side_min, resize_side_max) if is_training else resize_side_min
-    image = F.resize(image, [side], antialias=True)
-    crop = output_height, output_width
-    offset = crop_offset((image.shape[1], image.shape[2]), crop, is_training)
-    # torchvision's middle is another one where the margin is odd.
-    image = F.crop(image, *offset, *crop) if is_training else F.center_crop(image, list(crop))
-    image = image.float() / 255
-    image = random_flip(image) if is_training else image
-    image = F.normalize(image, list(RGB_MEANS), list(RGB_DEVIATIONS))
-    return image if data_format == "NCHW" else image.permute(1, 2, 0)
+    crop, shorter = (output_height, output_width), min(image.shape[-2:])
+    smallest = [resize_side_min * length // shorter for length in image.shape[-2:]]
+    check_room(smallest, crop)
+    if is_training:
+        draws = Draws(image, generator)
+        side = random_side(draws, resize_side_min, resize_side_max)
+        size = torch.stack([side * length // shorter for length in image.shape[-2:]], -1)
+        image = _random_part(image, size, crop, draws)
+    else:
+        image = _middle(image, smallest, crop)
+    means, deviations = (beside(image, torch.tensor(c))[:, None, None] for c in (RGB_MEANS, RGB_DEVIATIONS))
+    return channels_last((image / 255 - means) / deviations, data_format)
+
+
+def _random_part(image: torch.Tensor, size: torch.Tensor, crop: tuple[int, int], draws: Draws) -> torch.Tensor:
+    offset, mirrored = crop_offset(size, crop, draws), draws.coin()
+    if image.ndim == 4:
+        return resize_part(image, *crop, "antialias", size=size, offset=offset, mirrored=mirrored)
+    top, left = offset.tolist()
+    image = _resized(image, size.tolist())[:, top : top + crop[0], left : left + crop[1]]
+    return image.flip(-1) if mirrored else image
+
+
+def _middle(image: torch.Tensor, size: list[int], crop: tuple[int, int]) -> torch.Tensor:
+    """The middle as torchvision has it, another one than TF-Slim's where the margin is odd."""
+    top, left = (round((length - needed) / 2) for length, needed in zip(size, crop, strict=True))
+    return _resized(image, size)[..., top : top + crop[0], left : left + crop[1]]
+
+
+def _resized(image: torch.Tensor, size: list[int]) -> torch.Tensor:
+    from torchvision.transforms.v2 import functional as F  # takes seconds: only who prepares pictures so waits for it
+
+    return F.resize(image, size, antialias=True)

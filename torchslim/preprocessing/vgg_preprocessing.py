@@ -1,23 +1,26 @@
 """VGG's preprocessing (arXiv:1409.1556, section 3), as in TF-Slim's research/slim/preprocessing.
 
 The picture is resized so that its shorter side has a given length, cropped, and the mean colour of ImageNet
-is subtracted. ResNet v1 and v2 of TF-Slim use the same. Random choices come from torch's default generator.
+is subtracted. ResNet v1 and v2 of TF-Slim use the same.
 """
 
-# Shape letters: H height, W width of the picture given.
+# Shape letters: N pictures, H height, W width of the pictures given.
 from __future__ import annotations
 
 import torch
 
 from torchslim.preprocessing.image_ops import (
+    Draws,
+    beside,
     channels_first,
+    channels_last,
+    check_room,
     crop_offset,
-    random_flip,
     random_side,
     recorded,
     size_with_shorter_side,
 )
-from torchslim.preprocessing.resize import resize_images
+from torchslim.preprocessing.resize import resize_part
 
 __all__ = ["RGB_MEANS", "preprocess_for_eval", "preprocess_for_train", "preprocess_image"]
 
@@ -32,31 +35,35 @@ def preprocess_image(
     is_training: bool = False,
     resize_side_min: int = 256,
     resize_side_max: int = 512,
+    use_grayscale: bool = False,
     *,
     data_format: str = "NCHW",
+    generator: torch.Generator | None = None,
 ) -> torch.Tensor:
-    """Prepares a picture for VGG.
+    """Prepares pictures for VGG.
 
     `functools.partial(preprocess_image, output_height=224, output_width=224)` is a `transform` for data sets.
 
     Args:
-        image: RGB in 0..255, uint8 or float, `[3, H, W]` (`[H, W, 3]` for `NHWC`); or a Symbol of one.
+        image: RGB in 0..255, uint8 or float, `[3, H, W]` or `[N, 3, H, W]` (`[H, W, 3]` or `[N, H, W, 3]` for `NHWC`);
+            or a Symbol of that.
         output_height: pixels.
         output_width: pixels.
         is_training: random size, place and mirroring; else the middle of the picture.
         resize_side_min: the shorter side before cropping, in pixels; in training the smallest one.
         resize_side_max: the largest shorter side before cropping in training; included.
+        use_grayscale: no: as in TF-Slim, there are three means to subtract.
         data_format: where the channels are, in and out.
+        generator: where random numbers come from. Default: torch's own of the device.
 
     Returns:
-        float32 `[3, output_height, output_width]` (`[output_height, output_width, 3]` for `NHWC`), zero for
-        the mean colour.
+        float32 `[..., 3, output_height, output_width]` (channels last for `NHWC`), zero for the mean colour.
 
     Raises:
-        ValueError: if `image` is no such picture, or smaller than the output after resizing.
+        ValueError: if `image` is no such picture, or may be smaller than the output after resizing; or gray is asked
+            for.
 
-    TF-Slim: the same numbers for evaluation; for training the same distribution. `use_grayscale` is left out
-    (it never worked there: one channel against three means).
+    TF-Slim: the same numbers for evaluation; for training the same distribution.
 
     Example:
         >>> picture = torch.randint(0, 256, (3, 333, 500), dtype=torch.uint8)
@@ -64,11 +71,13 @@ def preprocess_image(
         torch.Size([3, 224, 224])
     """
     image = channels_first(image, data_format, "vgg_preprocessing.preprocess_image")
+    crop = output_height, output_width
     if is_training:
-        image = preprocess_for_train(image, output_height, output_width, resize_side_min, resize_side_max)
+        sides = resize_side_min, resize_side_max
+        image = preprocess_for_train(image, *crop, *sides, use_grayscale, generator=generator)
     else:
-        image = preprocess_for_eval(image, output_height, output_width, resize_side_min)
-    return image if data_format == "NCHW" else image.permute(1, 2, 0)
+        image = preprocess_for_eval(image, *crop, resize_side_min, use_grayscale)
+    return channels_last(image, data_format)
 
 
 def preprocess_for_train(
@@ -77,8 +86,11 @@ def preprocess_for_train(
     output_width: int,
     resize_side_min: int = 256,
     resize_side_max: int = 512,
+    use_grayscale: bool = False,
+    *,
+    generator: torch.Generator | None = None,
 ) -> torch.Tensor:
-    """A random crop of a randomly resized picture `[3, H, W]`, mirrored half of the time.
+    """A random crop of randomly resized pictures `[..., 3, H, W]`, mirrored half of the time.
 
     Args:
         image: RGB in 0..255, uint8 or float.
@@ -86,33 +98,50 @@ def preprocess_for_train(
         output_width: pixels.
         resize_side_min: the smallest shorter side before cropping, in pixels.
         resize_side_max: the largest one, included.
+        use_grayscale: no.
+        generator: where random numbers come from.
 
     Raises:
-        ValueError: if the sides are not in order, or the resized picture is smaller than the output.
+        ValueError: if the sides are not in order, or a resized picture may be smaller than the output.
     """
-    side = random_side(resize_side_min, resize_side_max)
-    return random_flip(_resize_and_crop(image, side, (output_height, output_width), is_random=True))
+    draws, crop = Draws(image, generator), (output_height, output_width)
+    side = random_side(draws, resize_side_min, resize_side_max)
+    check_room(image.shape[-2:], crop, resize_side_min)
+    size = size_with_shorter_side(image.shape[-2], image.shape[-1], side)
+    offset = crop_offset(size, crop, draws)
+    image = resize_part(image, *crop, size=size, offset=offset, mirrored=draws.coin())
+    return _less_mean(image, use_grayscale)
 
 
 def preprocess_for_eval(
-    image: torch.Tensor, output_height: int, output_width: int, resize_side: int = 256
+    image: torch.Tensor,
+    output_height: int,
+    output_width: int,
+    resize_side: int = 256,
+    use_grayscale: bool = False,
 ) -> torch.Tensor:
-    """The middle of a resized picture `[3, H, W]`; see `preprocess_image`.
+    """The middle of resized pictures `[..., 3, H, W]`; see `preprocess_image`.
 
     Args:
         image: RGB in 0..255, uint8 or float.
         output_height: pixels.
         output_width: pixels.
         resize_side: the shorter side before cropping, in pixels.
+        use_grayscale: no.
 
     Raises:
-        ValueError: if the resized picture is smaller than the output.
+        ValueError: if a resized picture is smaller than the output.
     """
-    return _resize_and_crop(image, resize_side, (output_height, output_width), is_random=False)
+    crop = output_height, output_width
+    check_room(image.shape[-2:], crop, resize_side)
+    side = torch.full((), resize_side, device=image.device)
+    size = size_with_shorter_side(image.shape[-2], image.shape[-1], side)
+    return _less_mean(resize_part(image, *crop, size=size, offset=crop_offset(size, crop)), use_grayscale)
 
 
-def _resize_and_crop(image: torch.Tensor, side: int, crop: tuple[int, int], is_random: bool) -> torch.Tensor:
-    """Resizes, but computes the crop only; subtracts the mean colour."""
-    size = size_with_shorter_side(image.shape[1], image.shape[2], side)
-    result = resize_images(image, *size, window=(*crop_offset(size, crop, is_random), *crop))
-    return result.sub_(torch.tensor(RGB_MEANS, device=image.device)[:, None, None])
+def _less_mean(image: torch.Tensor, use_grayscale: bool) -> torch.Tensor:
+    if use_grayscale:
+        raise ValueError(
+            f"vgg_preprocessing: `use_grayscale` must be False: three means are subtracted. Got {use_grayscale!r}."
+        )
+    return image.sub_(beside(image, torch.tensor(RGB_MEANS))[:, None, None])
