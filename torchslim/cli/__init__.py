@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
+import importlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from torchslim.cli import convert, evaluate, finetune, inspect, models, predict, records
 from torchslim.cli.arguments import make_parser
 from torchslim.data import DataError
 
 __all__ = ["main"]
-
-_COMMANDS: dict[str, Callable[[argparse.Namespace], object]] = {
-    "convert": convert.convert,
-    "evaluate": evaluate.evaluate,
-    "finetune": finetune.finetune,
-    "inspect": inspect.inspect,
-    "models": models.models,
-    "predict": predict.predict,
-    "records": records.records,
-}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,7 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     args = make_parser().parse_args(arguments)
     try:
-        result = _COMMANDS[args.command](args)
+        # `torchslim models` is the function `models` of the module `models`, which alone is imported.
+        result = getattr(importlib.import_module(f"torchslim.cli.{args.command}"), args.command)(args)
     except KeyboardInterrupt:
         return 130
     # What the library raises for bad input, files and data; the message says it all. The rest are defects.

@@ -5,9 +5,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from torchslim.cli import records
-from torchslim.cli.nets import NETS
-
 _MAIN = """\
 Fine-tune, evaluate and look at image classifiers written with torchslim.
 
@@ -24,10 +21,11 @@ example, on photographs that are drawn on the spot:
 `torchslim COMMAND --help` explains the options of each.
 """
 _FINETUNE = """\
-Restores a net from a checkpoint, except for its head, and trains it on a data set in Pascal VOC's
+Restores a net from a checkpoint, except for its classifiers, and trains it on a data set in Pascal VOC's
 layout, with one sigmoid for each of the 20 classes. Prints the average precision (AP) of each class and
 their mean (mAP) before and after; leaves checkpoints, TensorBoard events and options in --logdir.
-Started again there, it goes on where it was.
+Started again there, it goes on where it was. An auxiliary classifier's loss counts 0.4 times. The last step
+computes the statistics of batch norms anew: their moving averages are too slow for a short training.
 """
 _FINETUNE_EXAMPLES = """\
 examples:
@@ -38,6 +36,10 @@ examples:
   the real thing, from torchvision's ImageNet weights; the last layer, fc8, starts afresh:
     torchslim finetune --net vgg_16 --weights vgg16-397923af.pth --names torchvision/vgg16 \\
         --dataset pascal_voc --data-dir VOCdevkit --logdir runs/voc --steps 5000 --workers 8
+
+  from TF-Slim's own weights; net, picture size and preprocessing belong together:
+    torchslim finetune --net inception_v3 --weights inception_v3.ckpt \\
+        --dataset pascal_voc --data-dir VOCdevkit --logdir runs/inception --steps 5000 --workers 8
 
   restore the convolutions only, train the rest only:
     torchslim finetune ... --checkpoint-exclude-scopes fc6,fc7,fc8 --trainable-scopes fc6,fc7,fc8
@@ -141,7 +143,7 @@ def make_parser() -> argparse.ArgumentParser:
     _inspect(command("inspect", "list, check and compare the tensors of a checkpoint", _INSPECT))
     _convert(command("convert", "write a checkpoint in another format", _CONVERT, _CONVERT_EXAMPLES))
     _models(command("models", "list the networks; card, layers and drawing of one", _MODELS, _MODELS_EXAMPLES))
-    records.add_arguments(command("records", "check, index, show and make TFRecord files", _RECORDS, _RECORDS_EXAMPLES))
+    _records(command("records", "check, index, show and make TFRecord files", _RECORDS, _RECORDS_EXAMPLES))
     return parser
 
 
@@ -164,7 +166,8 @@ def _finetune(parser: argparse.ArgumentParser) -> None:
         "--checkpoint-exclude-scopes",
         type=_scopes,
         metavar=_SCOPES,
-        help="scopes that start afresh: whole parts of names, `fc8` finds vgg_16/fc8 (default: the last layer's)",
+        help="scopes that start afresh: whole parts of names, `fc8` finds vgg_16/fc8; '' for none (default: the layers "
+        "whose size is the number of classes)",
     )
     start.add_argument(
         "--trainable-scopes", type=_scopes, metavar=_SCOPES, help="the only scopes to train (default: all)"
@@ -244,26 +247,56 @@ def _models(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _records(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+
+    def action(name: str, summary: str) -> argparse.ArgumentParser:
+        added = actions.add_parser(name, help=summary, description=summary, allow_abbrev=False)
+        if name != "convert":
+            added.add_argument("files", nargs="+", metavar="FILES", help="paths, or patterns in quotes: 'data/train-*'")
+        return added
+
+    action("verify", "Read everything, and list the records that are damaged (exit code 1 if there are some).")
+    action("index", "Keep an index beside each file, so that random access starts at once.")
+    cat = action("cat", "Print what is in the records, or write them into one file.")
+    cat.add_argument("--count", type=int, default=10, help="records to print (default: %(default)s; -1: all)")
+    cat.add_argument("--sequences", action="store_true", help="they are SequenceExamples, not Examples")
+    cat.add_argument("--skip-damaged", action="store_true", help="leave out what is damaged")
+    cat.add_argument("--output", type=Path, metavar="FILE", help="write all records into this file instead")
+    convert = action("convert", "Write pictures and what they show as records, in TF-Slim's schema.")
+    convert.add_argument("source", type=Path, help="folder of the pictures: a VOCdevkit, or one folder for each class")
+    convert.add_argument("output", type=Path, help="folder to write the records into")
+    convert.add_argument("--kind", choices=["voc", "imagefolder"], required=True, help="how SOURCE is laid out")
+    convert.add_argument("--split", help="list or folder of the split (default: train; for folders: none)")
+    convert.add_argument("--year", default="2012", help="which VOC<year> (default: %(default)s)")
+    convert.add_argument("--name", help="first part of the files' names (default: pascal_voc, or images)")
+    convert.add_argument("--shards", type=int, default=1, help="number of files (default: %(default)s)")
+    for writing in (cat, convert):
+        writing.add_argument("--compression", choices=["GZIP", "ZLIB"], help="of what is written (default: none)")
+
+
 def _add_run(parser: argparse.ArgumentParser, title: str) -> argparse.ArgumentParser:
     """What a run's directory remembers; there are defaults for `finetune` only."""
     group = parser.add_argument_group(title)
     group.add_argument("--logdir", type=Path, required=True, help="the run's directory: checkpoints, events, options")
     group.add_argument(
         "--net",
-        help=f"{', '.join(NETS)}, or `path/to/file.py:function`: a slim function of your own that takes "
-        "(images, num_classes, is_training) and gives logits, or (logits, end_points)",
+        help="a network by its name (`torchslim models` lists them), or `path/to/file.py:function`: a slim function of "
+        "your own that takes (images, num_classes, is_training) and gives logits, or (logits, end_points)",
     )
     group.add_argument(
         "--image-size",
         type=_positive,
         metavar="PIXELS",
         help="side of the square pictures that the net gets; photographs are squeezed into it whole, and in "
-        "training enlarged and cropped at random (finetune's default: the net's `default_image_size`)",
+        "training, by the preprocessings vgg and torchvision, enlarged and cropped at random (finetune's default: the "
+        "net's own)",
     )
     group.add_argument(
         "--preprocessing",
-        choices=["vgg", "torchvision"],
-        help="how colours are scaled (finetune's default: torchvision with --names torchvision/..., or vgg)",
+        metavar="NAME",
+        help="how colours are scaled, and changed in training: vgg, inception, torchvision, cifarnet, lenet, or a net "
+        "(finetune's default: torchvision with --names torchvision/..., or the net's own; vgg for one of yours)",
     )
     group.add_argument(
         "--dataset",

@@ -4,42 +4,44 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import inspect
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from torchslim.arg_scope import arg_scope
-from torchslim.nets import vgg
+from torchslim.nets.cards import card
+from torchslim.nets.nets_factory import arg_scopes_map, networks_map
+from torchslim.variables import did_you_mean
 
 Net = Callable[..., Any]
-
-NETS: dict[str, Net] = {"vgg_a": vgg.vgg_a, "vgg_16": vgg.vgg_16, "vgg_19": vgg.vgg_19}
 
 
 def find_net(name: str) -> Net:
     """Finds a net by name, with the arg_scope that it was trained with, or in a file of the user's own.
 
     Args:
-        name: `vgg_a`, `vgg_16`, `vgg_19`, or `path/to/file.py:function`.
+        name: a key of `nets_factory.networks_map`, or `path/to/file.py:function`.
 
     Returns:
         The slim function: `(images, num_classes, is_training) -> logits` or `(logits, end_points)`.
 
     Raises:
-        ValueError: if there is no such net, file or function.
+        ValueError: if there is no such net, file or function, or the net takes videos.
 
     Example:
         >>> net = find_net("vgg_16")
         >>> net.__name__, net.default_image_size
         ('vgg_16', 224)
     """
-    if name in NETS:
-        return _with_arg_scope(NETS[name])
+    if name in networks_map:
+        return _with_arg_scope(name)
     path, _, function = name.rpartition(":")
     if not path.endswith(".py"):
         raise ValueError(
-            f"find_net: `net` must be one of {', '.join(NETS)}, or `path/to/file.py:function`. Got {name!r}."
+            "find_net: `net` must be the name of a network, or `path/to/file.py:function`. "
+            f"Got {name!r}.{did_you_mean(name, list(networks_map))} The networks are {', '.join(networks_map)}."
         )
     if not Path(path).is_file():
         raise ValueError(f"find_net: `net` must name a file that exists. Got {path!r}.")
@@ -51,11 +53,17 @@ def find_net(name: str) -> Net:
     return found
 
 
-def _with_arg_scope(net: Net) -> Net:
+def _with_arg_scope(name: str) -> Net:
+    if card(name).frames is not None:
+        raise ValueError(f"find_net: `net` must take pictures. Got {name!r}, which takes videos.")
+    net = networks_map[name]
+    # Larger pictures than the published ones are averaged over: some nets would give a map of logits.
+    pooled = {"global_pool": True} if "global_pool" in inspect.signature(net).parameters else {}
+
     @functools.wraps(net)
     def scoped(*args: Any, **kwargs: Any) -> Any:
-        with arg_scope(vgg.vgg_arg_scope()):
-            return net(*args, **kwargs)
+        with arg_scope(arg_scopes_map[name]()):
+            return net(*args, **kwargs, **pooled)
 
     return scoped
 

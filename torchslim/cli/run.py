@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import functools
+import inspect
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -15,10 +16,12 @@ from torchvision.transforms.v2 import functional as F
 
 from torchslim.cli.nets import find_net
 from torchslim.datasets import PascalVOC, sample_voc
+from torchslim.nets.cards import card
+from torchslim.nets.nets_factory import networks_map
 from torchslim.preprocessing import get_preprocessing
 
 OPTIONS_FILE = "options.json"
-# In training a picture is enlarged by up to this factor, then cropped: at least 64% of it stays in sight.
+# Where a picture is enlarged in training, then cropped, it is by this factor at most: 64% of it stay in sight.
 LARGEST = 1.25
 
 
@@ -53,11 +56,15 @@ class Run:
         if data_dir is None and args.dataset != "sample_voc":
             raise ValueError(f"finetune: `--dataset {args.dataset}` needs `--data-dir`. Got none.")
         net = find_net(args.net)
+        if args.net in networks_map:
+            size, preprocessing = card(args.net).image_size, card(args.net).preprocessing
+        else:
+            size, preprocessing = getattr(net, "default_image_size", 224), "vgg"
         of_torchvision = (args.names or "").startswith("torchvision/")
         return cls(
             net=_absolute(args.net),
-            image_size=args.image_size or getattr(net, "default_image_size", 224),
-            preprocessing=args.preprocessing or ("torchvision" if of_torchvision else "vgg"),
+            image_size=args.image_size or size,
+            preprocessing=args.preprocessing or ("torchvision" if of_torchvision else preprocessing),
             dataset=args.dataset,
             data_dir=str(Path(data_dir or "data/sample_voc").resolve()),
             year=args.year,
@@ -91,24 +98,42 @@ class Run:
         """How the challenge of that year computed average precision."""
         return "2007" if int(self.year) < 2010 else "2010"
 
+    @property
+    def picture_shape(self) -> tuple[int, int, int]:
+        """Of what the net gets, `[C, S, S]`."""
+        channels = card(self.net).channels if self.net in networks_map else 3
+        return channels, self.image_size, self.image_size
+
     def data(self, split: str, *, is_training: bool = False) -> PascalVOC:
-        """The pictures of a split, `(image [3, S, S], labels [20])`; for evaluation also `difficult [20]`."""
+        """The pictures of a split, `(image [C, S, S], labels [20])`; for evaluation also `difficult [20]`."""
         if self.dataset == "sample_voc":
             sample_voc.create(self.data_dir)
         prepare = get_preprocessing(self.preprocessing, is_training)
-        transform = functools.partial(_prepare, prepare=prepare, size=self.image_size)
+        channels, size, _ = self.picture_shape
+        whole = {
+            "resize_side_min": size,
+            "resize_side_max": round(size * LARGEST),
+            "crop_image": False,
+            "use_grayscale": channels == 1,
+        }
+        options = {name: whole[name] for name in inspect.signature(prepare).parameters if name in whole}
+        transform = functools.partial(_prepare, prepare=functools.partial(prepare, **options), size=size)
         return PascalVOC(self.data_dir, split, self.year, transform=transform, with_difficult=not is_training)
 
-    def logits(self, images: Any, is_training: bool | None = None) -> Any:
+    def classifiers(self, images: Any, num_classes: int = PascalVOC.num_classes) -> list[Any]:
+        """Builds the net in the current graph: its logits `[N, K]`, and those of its auxiliary classifier if any."""
+        outputs = find_net(self.net)(images, num_classes=num_classes, is_training=None)
+        logits, end_points = outputs if isinstance(outputs, tuple) else (outputs, {})
+        return [logits, *(end_points[name] for name in ("AuxLogits",) if name in end_points)]
+
+    def logits(self, images: Any) -> Any:
         """Builds the net in the current graph: `[N, 20]`."""
-        outputs = find_net(self.net)(images, num_classes=PascalVOC.num_classes, is_training=is_training)
-        return outputs[0] if isinstance(outputs, tuple) else outputs
+        return self.classifiers(images)[0]
 
 
 def _prepare(image: torch.Tensor, prepare: Callable[..., torch.Tensor], size: int) -> torch.Tensor:
     """Prepares a picture, squared first: of several objects, cropping it to a square would lose some."""
-    image = F.resize(image, [size, size], antialias=True)
-    return prepare(image, size, size, resize_side_min=size, resize_side_max=round(size * LARGEST))
+    return prepare(F.resize(image, [size, size], antialias=True), size, size)
 
 
 def _absolute(net: str) -> str:
