@@ -34,11 +34,14 @@ format: $(INSTALLED)  ## rewrite the sources in the project's format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(INSTALLED)  ## steps, layers, loops and checkpoints beside what one would use instead
+bench: $(INSTALLED)  ## steps, layers, loops, checkpoints and data beside what one would use instead
 	$(BIN)/python benchmarks/step_time.py
 	$(BIN)/python benchmarks/layers.py
+	$(BIN)/python benchmarks/nets.py
 	$(BIN)/python benchmarks/loops.py
 	$(BIN)/python benchmarks/checkpoints.py
+	$(BIN)/python benchmarks/data.py
+	$(BIN)/python benchmarks/data.py
 
 docs: $(INSTALLED)  ## the API reference, in build/docs
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet -e '.[docs]'

@@ -6,6 +6,8 @@ import ast
 import importlib
 import inspect
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -118,3 +120,51 @@ def test_nothing_is_left_undone(path: Path) -> None:
 def test_importing_writes_and_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     importlib.reload(importlib.import_module("torchslim.nets.vgg"))
     assert capsys.readouterr() == ("", "")
+
+
+# They take seconds to import: those who need them wait for them, nobody else.
+HEAVY = {
+    "matplotlib",
+    "scipy",
+    "sklearn",
+    "sympy",
+    "tensorboard",
+    "torch._dynamo",
+    "torchmetrics",
+    "torchvision",
+    "triton",
+}
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import torchslim",
+        "from torchslim.cli import main; main(['models'])",
+        "from torchslim.cli import main; main(['inspect', 'examples/small_vgg.safetensors'])",
+        "from torchslim.cli import main; main(['convert', 'nowhere.safetensors', 'nowhere.pt'])",
+    ],
+)
+def test_what_takes_long_to_import_waits_until_it_is_needed(code: str) -> None:
+    script = f"import sys\n{code}\nprint('loaded', *{HEAVY} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.splitlines()[-1] == "loaded"
+
+
+def test_lazy_packages_are_like_the_others() -> None:
+    code = """
+import torchslim as slim
+assert {"datasets", "evaluation", "metrics"} <= set(dir(slim)) & set(slim.__all__)
+assert slim.metrics.streaming_mean and slim.evaluation.evaluate_once
+from torchslim import datasets, metrics
+from torchslim.metrics import StreamingMean
+assert metrics is slim.metrics and StreamingMean is metrics.StreamingMean
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def test_a_name_that_is_not_there_is_refused_with_the_nearest() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "import torchslim as slim; slim.metric"], capture_output=True, text=True, cwd=ROOT
+    )
+    assert "module 'torchslim' has no attribute 'metric'. Did you mean: 'metrics'?" in done.stderr

@@ -11,15 +11,17 @@ Example:
     torch.Size([4, 10])
 """
 
+import importlib
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING
+
 from torchslim import (
     checkpoints,
     data,
-    datasets,
-    evaluation,
     layers,
     learning,
     losses,
-    metrics,
     model_analyzer,
     nets,
     optimizers,
@@ -183,6 +185,21 @@ from torchslim.variables import (
 )
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from torchslim import datasets, evaluation, metrics
+else:  # a checker would take whatever `__getattr__` is asked for as there
+    # torchmetrics and torchvision, on which these stand, take seconds to import: only who uses them waits for them.
+    _LAZY = ("datasets", "evaluation", "metrics")
+
+    def __getattr__(name: str) -> ModuleType:
+        if name in _LAZY:
+            return importlib.import_module(f"{__name__}.{name}")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name, obj=sys.modules[__name__])
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *_LAZY})
+
 
 __all__ = [
     "AUTO_REUSE",

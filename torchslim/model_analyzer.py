@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import fx
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
 
 from torchslim.graph import Graph, Symbol, Variable
 from torchslim.graph.graph import BATCH_SIZES
@@ -128,6 +127,8 @@ def _flops_of(graph: Graph, node: fx.Node, outputs: list[_Output]) -> int:
     """The floating point operations of a call; 0 if they depend on more than the size of the batch."""
     if not node.op.startswith("call_") or any(None in output.shape[1:] for output in outputs):
         return 0
+    from torch.utils.flop_counter import FlopCounterMode  # Triton comes with it: only who counts waits for it
+
     with FlopCounterMode(display=False) as counter:
         graph.recorder.run_again(node)
     batch_varies = any(output.shape and output.shape[0] is None for output in outputs)

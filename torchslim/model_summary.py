@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import fx
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
 
 from torchslim.graph import InputSpec, Model
 from torchslim.graph.symbol import INPUT, SCOPE, call_on_meta, to_meta
@@ -133,6 +132,8 @@ class _Runner(fx.Interpreter):
     """Runs a model without its values, and notes its calls."""
 
     def __init__(self, model: Model, batch: int | None) -> None:
+        from torch.utils.flop_counter import FlopCounterMode  # Triton comes with it: only who counts waits for it
+
         super().__init__(model)
         self.batch = batch
         self.calls: list[Call] = []

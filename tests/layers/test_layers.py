@@ -237,13 +237,16 @@ def test_repeat_of_blocks_keeps_their_scopes() -> None:
 
 
 @pytest.mark.parametrize("normalizer_fn", [None, slim.batch_norm])
-@pytest.mark.parametrize("activation_fn", [torch.relu, functional.relu6])
-def test_an_activation_in_place_leaves_the_gradients_right(activation_fn: Any, normalizer_fn: Any) -> None:
+@pytest.mark.parametrize("activation_fn", [torch.relu, functional.relu6, functional.hardswish])
+def test_an_activation_in_place_leaves_values_and_gradients_right(activation_fn: Any, normalizer_fn: Any) -> None:
     x = torch.randn(2, 3, 4, 4, requires_grad=True)
-    gradients = []
+    values, gradients = [], []
     for function in (activation_fn, lambda x: activation_fn(x)):  # what it does not know, it does not overwrite
         with slim.Graph():
             torch.manual_seed(0)
-            net = slim.conv2d(x, 4, 3, activation_fn=function, normalizer_fn=normalizer_fn, scope="conv")
-        gradients += torch.autograd.grad(net.square().sum(), x)
+            layer = slim.conv2d(3, 4, 3, activation_fn=function, normalizer_fn=normalizer_fn, scope="conv")
+        gradients += torch.autograd.grad(layer(x).square().sum(), x)
+        with torch.inference_mode():
+            values.append(layer.eval()(x))
     torch.testing.assert_close(*gradients, rtol=0, atol=0)
+    torch.testing.assert_close(*values, rtol=0, atol=0)

@@ -20,11 +20,18 @@ from torchslim.layers.layer import is_layer
 
 Function = Callable[..., Any]
 
+
+def _hardswish(net: torch.Tensor) -> torch.Tensor:
+    """In place, unless its gradient needs what flows in: to keep a copy costs more than a result of its own."""
+    return functional.hardswish(net, inplace=not torch.is_grad_enabled())
+
+
 # Nobody else sees what a layer computes before its activation, so these may overwrite it.
 _IN_PLACE: dict[Any, Function] = {
     torch.relu: torch.relu_,
     functional.relu: torch.relu_,
     functional.relu6: functools.partial(functional.relu6, inplace=True),
+    functional.hardswish: _hardswish,
 }
 
 

@@ -78,7 +78,9 @@ class BatchNorm(Layer, nn.modules.batchnorm._BatchNorm):
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Computes the layer on `[N, C, ...]` (or `[N, ..., C]`)."""
         net = inputs.movedim(-1, 1) if self.channels_last else inputs
-        if self.training and self._is_spread():
+        if self.running_mean.is_meta and net.is_meta:
+            net = torch.empty_like(net)  # PyTorch would take as long for its shape as for all the rest of a network's
+        elif self.training and self._is_spread():
             net = self._train_spread(net)
         elif self.training and self.biased:
             net = self._train_biased(net)

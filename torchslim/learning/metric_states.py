@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.utils._pytree import tree_map_only
-from torchmetrics import Metric
 
 from torchslim.learning.objective import Objective
-from torchslim.metrics import MetricUpdate
+
+if TYPE_CHECKING:
+    from torchmetrics import Metric
 
 
 def metric_states(objective: Objective) -> dict[str, Any]:
@@ -35,6 +37,12 @@ def _on(device: torch.device, value: Any) -> Any:
 
 
 def _metrics(objective: Objective) -> dict[str, Metric]:
+    if "torchmetrics" not in sys.modules:  # there can be no metric, and importing it takes seconds
+        return {}
+    from torchmetrics import Metric
+
+    from torchslim.metrics import MetricUpdate
+
     modules = objective.module.named_modules()
     found = {name: module.metric if isinstance(module, MetricUpdate) else module for name, module in modules}
     return {name: module for name, module in found.items() if isinstance(module, Metric)}
