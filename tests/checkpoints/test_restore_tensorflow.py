@@ -241,57 +241,6 @@ def test_the_pretrained_mobilenet(form: str) -> None:
         assert label in next(found for file, found in named.items() if file.startswith(name))
 
 
-def mtcnn_conv(net: slim.Symbol, channels: int, size: int, scope: str) -> slim.Symbol:
-    """A convolution and its PReLU, whose slopes are called `alphas`."""
-    with slim.variable_scope(scope):
-        alphas = slim.variable("alphas", shape=[channels])
-    net = slim.conv2d(net, channels, [size, size], padding="VALID", activation_fn=None, scope=scope)
-    return torch.relu(net) + alphas.reshape(1, -1, 1, 1) * (net - abs(net)) * 0.5
-
-
-def pnet(images: slim.Symbol) -> tuple[slim.Symbol, ...]:
-    net = slim.max_pool2d(mtcnn_conv(images, 10, 3, "conv1"), [2, 2], 2, padding="SAME")
-    net = mtcnn_conv(mtcnn_conv(net, 16, 3, "conv2"), 32, 3, "conv3")
-    outputs = [slim.conv2d(net, n, [1, 1], activation_fn=None, scope=f"conv4_{i}") for i, n in enumerate((2, 4, 10), 1)]
-    return torch.softmax(outputs[0], 1), outputs[1], outputs[2]
-
-
-def heads(net: slim.Symbol, features: int) -> tuple[slim.Symbol, ...]:
-    net = slim.fully_connected(net, features, scope="fc1")
-    sizes = {"cls_fc": 2, "bbox_fc": 4, "landmark_fc": 10}
-    outputs = [slim.fully_connected(net, n, activation_fn=None, scope=scope) for scope, n in sizes.items()]
-    return torch.softmax(outputs[0], 1), outputs[1], outputs[2]
-
-
-def rnet(images: slim.Symbol) -> tuple[slim.Symbol, ...]:
-    net = slim.max_pool2d(mtcnn_conv(images, 28, 3, "conv1"), [3, 3], 2, padding="SAME")
-    net = slim.max_pool2d(mtcnn_conv(net, 48, 3, "conv2"), [3, 3], 2)
-    return heads(mtcnn_conv(net, 64, 2, "conv3"), 128)
-
-
-def onet(images: slim.Symbol) -> tuple[slim.Symbol, ...]:
-    net = slim.max_pool2d(mtcnn_conv(images, 32, 3, "conv1"), [3, 3], 2, padding="SAME")
-    net = slim.max_pool2d(mtcnn_conv(net, 64, 3, "conv2"), [3, 3], 2)
-    net = slim.max_pool2d(mtcnn_conv(net, 64, 3, "conv3"), [2, 2], 2, padding="SAME")
-    return heads(mtcnn_conv(net, 128, 2, "conv4"), 256)
-
-
-@needs_weights
-@pytest.mark.parametrize(("name", "net"), [("PNet-18", pnet), ("RNet-14", rnet), ("ONet-16", onet)])
-def test_checkpoints_of_tensorflow_1(name: str, net: Callable[..., Any]) -> None:
-    folder = WEIGHTS / "genuine_ckpt" / "mtcnn_slim"
-    known = np.load(folder / "reference_io.npz")
-    images = known[f"{name}/input"]
-    model = build(net, images.shape)
-    report = restore(model, folder / name)
-    assert report.unused == ["Variable"]
-    assert len(report.optimizer_slots) == len(report.restored)
-    for found, output in zip(run(model, images), ("cls", "bbox", "landmark"), strict=True):
-        wanted = torch.from_numpy(known[f"{name}/{output}"])
-        wanted = wanted.permute(0, 3, 1, 2) if wanted.ndim == 4 else wanted
-        torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
-
-
 @needs_weights
 @pytest.mark.parametrize(
     "name", ["regression.ckpt", "simple.ckpt", "simple_older.ckpt", "softmax-1000.ckpt", "regression_v2.ckpt"]

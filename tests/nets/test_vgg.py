@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 import torchslim as slim
@@ -30,3 +31,13 @@ def test_reuse_shares_every_variable() -> None:
         model = slim.build(twins, *[torch.empty(1, 3, 224, 224)] * 2)
         alone = slim.build(vgg.vgg_a, torch.empty(1, 3, 224, 224), num_classes=5)
     assert list(model.state_dict()) == list(alone.state_dict())
+
+
+@pytest.mark.parametrize("name", ["vgg_a", "vgg_16", "vgg_19"])
+def test_without_a_scope_it_has_its_own_name_each_time(name: str) -> None:
+    def twice(images: slim.Symbol) -> list[slim.Symbol]:
+        return [getattr(vgg, name)(images, 5, scope=None)[0] for _ in range(2)]
+
+    with torch.device("meta"):
+        model = slim.build(twice, torch.empty(1, 3, 224, 224))
+    assert list(dict.fromkeys(v.op.name.split("/")[0] for v in slim.get_variables(module=model))) == [name, f"{name}_1"]

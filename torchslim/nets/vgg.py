@@ -44,6 +44,7 @@ def vgg_arg_scope(weight_decay: float = 0.0005) -> ArgScope:
 
 def _vgg(
     inputs: Symbol,
+    default_scope: str,
     convolutions: Sequence[int],
     num_classes: int | None,
     is_training: bool | None,
@@ -55,7 +56,7 @@ def _vgg(
     global_pool: bool,
 ) -> tuple[Symbol, dict[str, Symbol]]:
     """Five blocks of `convolutions` each, then three dense layers as convolutions."""
-    with variable_scope(scope, "vgg", [inputs], reuse=reuse) as variables:
+    with variable_scope(scope, default_scope, [inputs], reuse=reuse) as variables:
         collection = f"{variables.original_name_scope}_end_points"
         with arg_scope([conv2d, fully_connected, max_pool2d], outputs_collections=collection):
             net = inputs
@@ -110,8 +111,8 @@ def vgg_a(
         >>> list(model.end_points)[-1], model.end_points['vgg_a/fc8'].shape
         ('vgg_a/fc8', (None, 20))
     """
-    return _vgg(inputs, (1, 1, 2, 2, 2), num_classes, is_training, dropout_keep_prob, spatial_squeeze, reuse, scope,
-                fc_conv_padding, global_pool)  # fmt: skip
+    return _vgg(inputs, "vgg_a", (1, 1, 2, 2, 2), num_classes, is_training, dropout_keep_prob, spatial_squeeze, reuse,
+                scope, fc_conv_padding, global_pool)  # fmt: skip
 
 
 def vgg_16(
@@ -136,8 +137,8 @@ def vgg_16(
         >>> sum(p.numel() for p in model.parameters())
         138357544
     """
-    return _vgg(inputs, (2, 2, 3, 3, 3), num_classes, is_training, dropout_keep_prob, spatial_squeeze, reuse, scope,
-                fc_conv_padding, global_pool)  # fmt: skip
+    return _vgg(inputs, "vgg_16", (2, 2, 3, 3, 3), num_classes, is_training, dropout_keep_prob, spatial_squeeze, reuse,
+                scope, fc_conv_padding, global_pool)  # fmt: skip
 
 
 def vgg_19(
@@ -162,8 +163,8 @@ def vgg_19(
         >>> sum(p.numel() for p in model.parameters())
         143667240
     """
-    return _vgg(inputs, (2, 2, 4, 4, 4), num_classes, is_training, dropout_keep_prob, spatial_squeeze, reuse, scope,
-                fc_conv_padding, global_pool)  # fmt: skip
+    return _vgg(inputs, "vgg_19", (2, 2, 4, 4, 4), num_classes, is_training, dropout_keep_prob, spatial_squeeze, reuse,
+                scope, fc_conv_padding, global_pool)  # fmt: skip
 
 
 vgg_a.default_image_size = 224  # type: ignore[attr-defined]
