@@ -9,8 +9,9 @@
 3. Memory of the process and its workers over ten passes. It must stay where it is.
 4. The part of a step in which `slim.learning.train` waits for data, as its own line tells it.
 
-The pictures are drawn, as large as those of Pascal VOC. TensorFlow runs in a process of its own on the same cores, with
-as many threads. What is on one core is measured in seconds of the processor, so other processes disturb it little.
+The pictures are drawn, as large as those of Pascal VOC. What makes batches of them runs in a process of its own on the
+same cores, TensorFlow with as many threads. What is on one core is measured in seconds of the processor, so other
+processes disturb it little.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import functools
-import gc
 import importlib.util
 import io
 import logging
@@ -33,6 +33,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +144,37 @@ def one_pass(things: Callable[[], Iterable[Any]], many: Callable[[Any], int] = l
         return count, time.process_time() - cpu, time.perf_counter() - wall
 
     return run
+
+
+def serve(connection: Connection, make: Callable[[], Callable[[], Iterable[Any]]]) -> None:
+    """Passes over batches, one whenever it is asked for."""
+    torch.set_num_threads(1)
+    multiprocessing.set_start_method("fork", force=True)  # for workers, as if this were the only process
+    warnings.filterwarnings("ignore", module="tfrecord")
+    run = one_pass(make(), lambda batch: len(batch[1]))
+    with contextlib.suppress(EOFError):  # nobody asks any more
+        while connection.recv():
+            connection.send(run())
+
+
+@contextlib.contextmanager
+def own_process(make: Callable[[], Callable[[], Iterable[Any]]]) -> Iterator[Pass]:
+    """Passes in a process of their own: what memory one side has had from the system is quicker for the next."""
+    spawn = multiprocessing.get_context("spawn")
+    here, there = spawn.Pipe()
+    process = spawn.Process(target=serve, args=(there, make))
+    process.start()
+    there.close()  # so that this process sees the other end
+
+    def ask() -> tuple[int, float, float]:
+        here.send(True)
+        return here.recv()
+
+    try:
+        yield ask
+    finally:
+        here.close()
+        process.join()
 
 
 def rates(sides: dict[str, Pass], rounds: int, clock: bool) -> dict[str, float]:
@@ -284,33 +316,26 @@ def tfrecord_batches(path: str, workers: int) -> Callable[[], Iterable[Any]]:
 
 def pictures(folder: Path, paths: list[Path], rounds: int, tensorflow_python: str | None) -> str:
     """Part 2."""
-    columns, cores = {}, sorted(os.sched_getaffinity(0))
-    many = len_of_labels
+    columns, cores, photographs = {}, sorted(os.sched_getaffinity(0)), folder / "train"
     for workers in (0, 2):
         os.sched_setaffinity(0, cores[: max(workers, 1)])
-        with tensorflow(tensorflow_python, max(workers, 1)) as ask:
-            sides = {
-                "torchslim, records": one_pass(slim_batches(flowers.get_split("train", folder), workers), many),
-                "torchslim, folders": one_pass(slim_batches(ImageFolder(folder / "train"), workers), many),
-                "torchvision, tensors": one_pass(torchvision_batches(folder / "train", workers, pillow=False), many),
-                "torchvision, Pillow": one_pass(torchvision_batches(folder / "train", workers, pillow=True), many),
-            }
-            if importlib.util.find_spec("tfrecord"):
-                sides["tfrecord and torchvision"] = one_pass(tfrecord_batches(str(paths[0]), workers), many)
-            if ask:
+        makers = {
+            "torchslim, records": functools.partial(slim_batches, flowers.get_split("train", folder), workers),
+            "torchslim, folders": functools.partial(slim_batches, ImageFolder(photographs), workers),
+            "torchvision, tensors": functools.partial(torchvision_batches, photographs, workers, pillow=False),
+            "torchvision, Pillow": functools.partial(torchvision_batches, photographs, workers, pillow=True),
+        }
+        if importlib.util.find_spec("tfrecord"):
+            makers["tfrecord and torchvision"] = functools.partial(tfrecord_batches, str(paths[0]), workers)
+        with contextlib.ExitStack() as stack:
+            sides = {name: stack.enter_context(own_process(make)) for name, make in makers.items()}
+            if ask := stack.enter_context(tensorflow(tensorflow_python, max(workers, 1))):
                 sides["tf.data, records"] = ask("pictures", paths[0])
-                sides["tf.data, folders"] = ask("folder", folder / "train/*/*.jpg")
+                sides["tf.data, folders"] = ask("folder", photographs / "*/*.jpg")
             title = f"{workers} workers, two cores" if workers else "no workers, one core"
             columns[title] = rates(sides, rounds, clock=workers > 0)
-            del sides
-            gc.collect()  # ends the workers, graphs being circles
     os.sched_setaffinity(0, cores)
     return table("JPEG to batches for VGG", columns, "pictures a second")
-
-
-def len_of_labels(batch: tuple[torch.Tensor, torch.Tensor]) -> int:
-    """How many items a batch has."""
-    return len(batch[1])
 
 
 def memory(folder: Path, passes: int = 10) -> str:

@@ -112,6 +112,8 @@ class Loader:
 
     def _make_loader(self, num_workers: int, prefetch_factor: int | None = None) -> None:
         self._items.watch(num_workers)
+        if num_workers == 0:
+            _keep_memory()
         self._loader = DataLoader(
             self._items,
             batch_sampler=self._batches,
@@ -214,8 +216,8 @@ class _Batches:
         return self.batch_size * process()[1]
 
 
-def _keep_memory(worker: int) -> None:
-    """Lets a worker keep the memory of one picture for the next, instead of having it from the system page by page."""
+def _keep_memory(worker: int | None = None) -> None:
+    """Lets a process keep the memory of one picture for the next, instead of having it from the system page by page."""
     torch.empty(16 << 20, dtype=torch.uint8)  # the C library keeps what is freed, up to twice the largest piece so far
 
 
