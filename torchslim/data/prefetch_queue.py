@@ -8,6 +8,7 @@ from typing import Any
 
 from torchslim.data.loader import Loader
 from torchslim.graph import Symbol
+from torchslim.graph.symbol import needed_for
 from torchslim.queues import FIFOQueue, QueueRunner
 
 __all__ = ["SymbolQueue", "prefetch_queue"]
@@ -75,12 +76,7 @@ def prefetch_queue(
 
 def _loaders_of(symbols: Sequence[Symbol]) -> list[Loader]:
     """What fills the placeholders that Symbols depend on."""
-    nodes, waiting = set(), [symbol.node for symbol in symbols]
-    while waiting:
-        node = waiting.pop()
-        if node not in nodes:
-            nodes.add(node)
-            waiting += node.all_input_nodes
+    nodes = needed_for(symbol.node for symbol in symbols)
     feeds = symbols[0].owner.feeds
     fillers = [loader for loader, fed in feeds if any(symbol.node in nodes for symbol in fed)]
     loaders = [loader for loader in fillers if isinstance(loader, Loader)]

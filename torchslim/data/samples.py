@@ -13,6 +13,7 @@ from torchslim.data.dataset_data_provider import PROVIDER, DatasetDataProvider
 from torchslim.data.items import to_tensor
 from torchslim.data.parallel_reader import get_data_files
 from torchslim.graph import Symbol
+from torchslim.graph.symbol import needed_for
 
 __all__ = ["ProvidedItems", "provided_items"]
 
@@ -89,12 +90,7 @@ def _samples(provider: DatasetDataProvider, items: list[str]) -> _Picked | _Deco
 
 def _placeholders(symbols: Sequence[Symbol]) -> list[Any]:
     """The nodes of the placeholders that Symbols depend on, in the graph's order."""
-    needed, waiting = set(), [symbol.node for symbol in symbols]
-    while waiting:
-        node = waiting.pop()
-        if node not in needed:
-            needed.add(node)
-            waiting += node.all_input_nodes
+    needed = needed_for(symbol.node for symbol in symbols)
     return [node for node in symbols[0].owner.fx_graph.nodes if node in needed and node.op == "placeholder"]
 
 

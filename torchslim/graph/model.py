@@ -10,7 +10,7 @@ import torch
 from torch import fx, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
-from torchslim.graph.symbol import INPUT, SCOPE, Symbol
+from torchslim.graph.symbol import INPUT, SCOPE, Symbol, needed_for
 from torchslim.graph.tree import is_container
 from torchslim.graph.variable import Layer, Scope, Variable
 
@@ -40,7 +40,7 @@ class _NeededCode(fx.CodeGen):
     """Writes only what the outputs need; the graph has the other end points as well, for `extract`."""
 
     def _gen_python_code(self, nodes: Any, *args: Any, **kwargs: Any) -> Any:
-        needed = _needed(node for node in nodes if node.op in ("placeholder", "output"))
+        needed = needed_for(node for node in nodes if node.op in ("placeholder", "output"))
         written: Any = [node for node in nodes if node in needed]
         return super()._gen_python_code(written, *args, **kwargs)
 
@@ -169,7 +169,7 @@ def _assemble(
     end_points: Mapping[str, Symbol] | None = None,
     layers: Mapping[str, Symbol] | None = None,
 ) -> Model:
-    needed = _needed(tree_leaves(outputs) + [symbol.node for symbol in (end_points or {}).values()])
+    needed = needed_for(tree_leaves(outputs) + [symbol.node for symbol in (end_points or {}).values()])
     placeholders = [node for node in graph.nodes if node.op == "placeholder" and node in needed]
     if inputs is not None:
         given = list(inputs)
@@ -210,17 +210,6 @@ def _assemble(
 
 def _borrowed(root: nn.Module, path: str) -> tuple[str, ...]:
     return getattr(root.get_submodule(path), "borrowed", ())
-
-
-def _needed(outputs: Iterable[fx.Node]) -> set[fx.Node]:
-    needed: set[fx.Node] = set()
-    waiting = list(outputs)
-    while waiting:
-        node = waiting.pop()
-        if node not in needed:
-            needed.add(node)
-            waiting.extend(node.all_input_nodes)
-    return needed
 
 
 def _pruned(module: nn.Module, targets: set[str]) -> nn.Module:

@@ -7,7 +7,7 @@ recorded as one `torch.fx` node. So an impossible call fails at the line that ma
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -26,6 +26,26 @@ ALIASES = "slim_aliases"
 # What a built model keeps of them: the scope in which a call was made, and the shape and dtype of a placeholder.
 SCOPE = "slim_scope"
 INPUT = "slim_input"
+
+
+def needed_for(nodes: Iterable[fx.Node]) -> set[fx.Node]:
+    """The nodes, and all that they are computed from.
+
+    Example:
+        >>> import torchslim as slim
+        >>> with slim.Graph():
+        ...     x, y = slim.placeholder((None, 2), name='x'), slim.placeholder((None, 2), name='y')
+        >>> sorted(node.name for node in needed_for([(x + 1).node]))
+        ['add', 'x']
+    """
+    needed: set[fx.Node] = set()
+    waiting = list(nodes)
+    while waiting:
+        node = waiting.pop()
+        if node not in needed:
+            needed.add(node)
+            waiting.extend(node.all_input_nodes)
+    return needed
 
 
 # In signatures: what TensorFlow code calls a tensor, that is a tensor, a Symbol or a Variable.

@@ -10,6 +10,7 @@ from torch import fx, nn
 from torch.nn import functional
 
 from torchslim.graph import Layer, Symbol
+from torchslim.graph.symbol import needed_for
 from torchslim.layers.base import _IN_PLACE, Function
 from torchslim.layers.synchronized import is_spread, moments_over_processes, normalize
 
@@ -78,7 +79,7 @@ class BatchNorm(Layer, nn.modules.batchnorm._BatchNorm):
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Computes the layer on `[N, C, ...]` (or `[N, ..., C]`)."""
         net = inputs.movedim(-1, 1) if self.channels_last else inputs
-        if self.running_mean.is_meta and net.is_meta:
+        if net.is_meta and self.running_mean.is_meta:
             net = torch.empty_like(net)  # PyTorch would take as long for its shape as for all the rest of a network's
         elif self.training and self._is_spread():
             net = self._train_spread(net)
@@ -164,12 +165,8 @@ class PinnedBatchNorm(BatchNorm):
             )
 
         first = next((node for node in graph.fx_graph.nodes if node is outputs.node or trains(node)), outputs.node)
-        needed, waiting = {outputs.node}, [outputs.node]
-        while waiting:
-            new = set(waiting.pop().all_input_nodes) - needed
-            needed |= new
-            waiting.extend(new)
-        if first is outputs.node or first in needed:
+        needed = needed_for([outputs.node])  # itself, too
+        if first in needed:
             return
         nodes = list(graph.fx_graph.nodes)
         for node in nodes[nodes.index(first) :]:

@@ -10,6 +10,7 @@ import torch
 from torch import fx, nn
 
 from torchslim.graph import Graph, Symbol, Variable
+from torchslim.graph.symbol import needed_for
 from torchslim.losses import add_n
 from torchslim.regularizers import L2Regularizer, l2_loss
 from torchslim.variables import get_variables
@@ -144,23 +145,12 @@ def _as_l2(node: fx.Node, by_key: Mapping[str, Variable]) -> tuple[Variable, flo
 
 
 def _missing_regularizers(graph: Graph, total_loss: Symbol) -> list[Symbol]:
-    included = _ancestors(total_loss.node)
+    included = needed_for([total_loss.node])
     return [loss for loss in graph.get_collection("regularization_losses") if loss.node not in included]
 
 
-def _ancestors(node: fx.Node) -> set[fx.Node]:
-    found: set[fx.Node] = set()
-    waiting = [node]
-    while waiting:
-        node = waiting.pop()
-        if node not in found:
-            found.add(node)
-            waiting.extend(node.all_input_nodes)
-    return found
-
-
 def _variable_names(graph: Graph, loss: fx.Node) -> list[str]:
-    keys = {node.target for node in _ancestors(loss) if node.op == "get_attr"}
+    keys = {node.target for node in needed_for([loss]) if node.op == "get_attr"}
     return [variable.op.name for variable in graph.variables.values() if variable.key in keys]
 
 
