@@ -8,7 +8,7 @@ import multiprocessing
 import pickle
 import random
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -54,10 +54,15 @@ class _UnlikeError(ValueError):
 
 
 class Items(Dataset[Any]):
-    """The data set as the loader sees it: items are tuples of tensors, all alike, or say what is wrong."""
+    """The data set as the loader sees it: items are tuples of tensors, all alike, or say what is wrong.
+
+    Attributes:
+        stack: makes a batch of items, so many as it is told.
+    """
 
     def __init__(self, dataset: Any, seed: int, fields: list[Field] | None, dynamic_pad: bool = False):
         self.dataset, self.seed, self.fields, self.dynamic_pad = dataset, seed, fields, dynamic_pad
+        self.stack: Callable[[Iterable[tuple[torch.Tensor, ...] | Failure], int], Any] | None = None
         self.watch(0)
 
     def watch(self, workers: int) -> None:
@@ -73,16 +78,18 @@ class Items(Dataset[Any]):
         return f"Worker {', worker '.join(files)}."
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[torch.Tensor, ...] | Failure:
-        return self.__getitems__([key])[0]
-
-    def __getitems__(self, keys: list[tuple[int, int]]) -> list[tuple[torch.Tensor, ...] | Failure]:
-        """Makes the items of a batch."""
         with _undisturbed():
-            return [self._watched(*key) for key in keys]
+            return self._watched(*key)
+
+    def __getitems__(self, keys: list[tuple[int, int]]) -> Any:
+        """Makes a batch of items."""
+        assert self.stack is not None
+        with _undisturbed():
+            return self.stack((self._watched(*key) for key in keys), len(keys))
 
     def _watched(self, number: int, index: int) -> tuple[torch.Tensor, ...] | Failure:
         worker = get_worker_info()
-        if worker is None:
+        if worker is None or worker.dataset is not self:  # one of another loader
             return self._make(number, index)
         self._at[worker.id] = index
         item = self._make(number, index)

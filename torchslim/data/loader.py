@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, Dataset, default_collate
+from torch.utils.data import DataLoader, Dataset
 
+from torchslim.data.batch_memory import BatchMemory
 from torchslim.data.items import Failure, Field, Items, mix_seeds, short_name
 from torchslim.learning.device import process
 from torchslim.learning.processes import started
 from torchslim.queues import Patience, StalledError
 
 __all__ = ["Loader"]
+
+_AHEAD = 2  # batches that each worker makes before they are asked for, as PyTorch's loader has it
 
 
 class Loader:
@@ -25,7 +29,7 @@ class Loader:
     of workers nor an interruption changes a run: `state_dict` tells where the last pass stands,
     `load_state_dict` goes on there. Random numbers outside are left as they are. Where `torch.distributed` is
     initialised, each process gets its own part of every pass, and together they see each item once; with `drop_last`
-    all get the same number of batches.
+    all get the same number of batches. The memory of a batch that nobody has any more is used for the next ones.
 
     Args:
         dataset: `len(dataset)` items; an item is a tensor or a tuple (list) of tensors, arrays and numbers,
@@ -92,6 +96,7 @@ class Loader:
         if isinstance(first, Failure):
             raise first.to_error(dataset)
         self.fields = [Field(tuple(field.shape), field.dtype) for field in first]
+        self._is_on_cpu = all(field.device.type == "cpu" for field in first)
         self._batches = _Batches(size, batch_size, shuffle, drop_last, seed)
         self._items = Items(dataset, seed, self.fields, dynamic_pad)
         self._pins = torch.cuda.is_available() if pin_memory == "auto" else bool(pin_memory)
@@ -108,22 +113,27 @@ class Loader:
             num_workers: so many processes at least.
         """
         workers = max(num_workers, self._loader.num_workers)
-        self._make_loader(workers, prefetch_factor=-(-capacity // workers))
+        self._make_loader(workers, ahead=-(-capacity // workers))
 
-    def _make_loader(self, num_workers: int, prefetch_factor: int | None = None) -> None:
+    def _make_loader(self, num_workers: int, ahead: int = _AHEAD) -> None:
         self._items.watch(num_workers)
+        memory = BatchMemory(self.fields, self._batches.batch_size, num_workers, ahead if num_workers else 0)
+        if self._items.dynamic_pad:
+            self._items.stack = functools.partial(_stack, stack_field=_pad_and_stack)
+        else:
+            self._items.stack = memory.stack if self._is_on_cpu else _stack
         if num_workers == 0:
             _keep_memory()
         self._loader = DataLoader(
             self._items,
             batch_sampler=self._batches,
             num_workers=num_workers,
-            collate_fn=_collate_padded if self._items.dynamic_pad else _collate,
-            worker_init_fn=_keep_memory,
+            collate_fn=_as_it_is,
+            worker_init_fn=functools.partial(_start, memory),
             persistent_workers=num_workers > 0,
             pin_memory=self._pins,
             timeout=self._patience().piece if num_workers else 0,
-            prefetch_factor=prefetch_factor,
+            prefetch_factor=ahead if num_workers else None,
             generator=torch.Generator(),  # its own, so that a pass draws nothing from torch's
         )
         # An iterator with workers must die with its last reference: the garbage collector, which frees graphs, would
@@ -216,25 +226,34 @@ class _Batches:
         return self.batch_size * process()[1]
 
 
-def _keep_memory(worker: int | None = None) -> None:
+def _start(memory: BatchMemory, worker: int) -> None:
+    memory.start(worker)
+    _keep_memory()
+
+
+def _keep_memory() -> None:
     """Lets a process keep the memory of one picture for the next, instead of having it from the system page by page."""
     torch.empty(16 << 20, dtype=torch.uint8)  # the C library keeps what is freed, up to twice the largest piece so far
 
 
-def _collate(items: list[Any]) -> Any:
+def _as_it_is(batch: Any) -> Any:
+    return batch
+
+
+def _stack(
+    items: Iterable[tuple[torch.Tensor, ...] | Failure],
+    count: int,
+    stack_field: Callable[..., torch.Tensor] = torch.stack,
+) -> Any:
+    made = []
     for item in items:
         if isinstance(item, Failure):
             return item
-    return tuple(default_collate(items))
+        made.append(item)
+    return tuple(map(stack_field, zip(*made, strict=True)))
 
 
-def _collate_padded(items: list[Any]) -> Any:
-    if any(isinstance(item, Failure) for item in items):
-        return _collate(items)
-    return tuple(map(_stack_padded, zip(*items, strict=True)))
-
-
-def _stack_padded(fields: Sequence[torch.Tensor]) -> torch.Tensor:
+def _pad_and_stack(fields: Sequence[torch.Tensor]) -> torch.Tensor:
     sizes = [max(axis) for axis in zip(*(field.shape for field in fields), strict=True)]
     stacked = fields[0].new_zeros(len(fields), *sizes)
     for target, field in zip(stacked, fields, strict=True):

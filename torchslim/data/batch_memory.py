@@ -1,0 +1,153 @@
+"""The memory that batches are made in.
+
+A batch of pictures is tens of MB, and memory that is new to a process costs a fault for each of its pages. Those of the
+shared memory through which workers hand over their batches take a quarter of the time that decoding the pictures does.
+"""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+import os
+import weakref
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+
+from torchslim.data.items import Failure, Field
+
+__all__ = ["BatchMemory"]
+
+_HELD = 4  # batches that the user of a loader may have at a time, before more memory is needed
+_FREE, _SENT, _HERE = range(3)  # where the memory of a field is
+
+_numbers = itertools.count()
+_memories: weakref.WeakValueDictionary[int, BatchMemory] = weakref.WeakValueDictionary()
+
+
+class BatchMemory:
+    """Stacks items in memory that is used again as soon as nobody has the batch in it any more.
+
+    Each worker has places for some batches, and so has a loader without workers. A place gets its memory when it is
+    needed first; a worker sends it once, and then only says which one it is. If all places are in use, because somebody
+    keeps batches, the next ones get memory of their own.
+
+    Args:
+        fields: what every item has.
+        batch_size: the most items in a batch.
+        workers: processes that make batches; 0: this one.
+        ahead: batches that each makes before they are asked for.
+
+    Example:
+        >>> memory = BatchMemory([Field((2,), torch.float32)], batch_size=3)
+        >>> (first,) = memory.stack(iter([(torch.ones(2),)] * 3), 3)
+        >>> address = first.data_ptr()
+        >>> del first
+        >>> (second,) = memory.stack(iter([(torch.zeros(2),)] * 2), 2)
+        >>> second.shape, second.data_ptr() == address
+        (torch.Size([2, 2]), True)
+    """
+
+    def __init__(self, fields: Sequence[Field], batch_size: int, workers: int = 0, ahead: int = 0):
+        self._fields, self._batch_size, self._places = fields, batch_size, ahead + _HELD
+        self._worker: int | None = None  # that this process is
+        uses = max(workers, 1) * self._places * len(fields)
+        self._use: Any = multiprocessing.RawArray("B", uses) if workers else bytearray(uses)
+        self._memory: dict[int, tuple[torch.Tensor, ...]] = {}  # of the places that this process knows
+        self._number = next(_numbers)
+        _memories[self._number] = self
+
+    def start(self, worker: int) -> None:
+        """Makes this process a worker; what one before it has sent, and nobody received, is lost."""
+        self._worker = worker
+        self._memory.clear()
+        for number in range(*self._uses(worker * self._places, self._places)):
+            if self._use[number] == _SENT:
+                self._use[number] = _FREE
+
+    def stack(self, items: Iterable[tuple[torch.Tensor, ...] | Failure], count: int) -> Any:
+        """Makes a batch of so many items; of a failure, itself.
+
+        Returns:
+            The batch; in a worker, what becomes the batch for who receives it.
+        """
+        place = self._free_place()
+        known = None if place is None else self._memory.get(place)
+        memory = self._new_memory() if known is None else known
+        for number, item in enumerate(items):
+            if isinstance(item, Failure):
+                return item
+            for target, field in zip(memory, item, strict=True):
+                target[number] = field.detach()
+        if place is None:
+            return tuple(target[:count] for target in memory)
+        self._memory[place] = memory
+        if self._worker is None:
+            return self.lend(place, count)
+        self._set(place, _SENT)
+        return _Sent(self._number, place, count, memory if known is None else None)
+
+    def lend(self, place: int, count: int, memory: tuple[torch.Tensor, ...] | None = None) -> tuple[torch.Tensor, ...]:
+        """The batch in a place, which is free again with the last of its tensors.
+
+        Args:
+            place: the number of it.
+            count: items in the batch.
+            memory: of the place, if it is new to this process.
+        """
+        if memory is not None:
+            self._memory[place] = memory
+        self._set(place, _HERE)
+        return tuple(
+            _watched(whole[:count], self._use, use)
+            for whole, use in zip(self._memory[place], range(*self._uses(place)), strict=True)
+        )
+
+    def _free_place(self) -> int | None:
+        start = (self._worker or 0) * self._places
+        for place in range(start, start + self._places):
+            if not any(self._use[slice(*self._uses(place))]):
+                return place
+        return None
+
+    def _new_memory(self) -> tuple[torch.Tensor, ...]:
+        return tuple(torch.empty(self._batch_size, *field.shape, dtype=field.dtype) for field in self._fields)
+
+    def _uses(self, place: int, places: int = 1) -> tuple[int, int]:
+        """First and last of the uses of places."""
+        return place * len(self._fields), (place + places) * len(self._fields)
+
+    def _set(self, place: int, use: int) -> None:
+        for number in range(*self._uses(place)):
+            self._use[number] = use
+
+
+class _Sent(NamedTuple):
+    """A batch on its way out of a worker."""
+
+    number_of_memory: int
+    place: int
+    size: int
+    memory: tuple[torch.Tensor, ...] | None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _receive, tuple(self)
+
+
+def _receive(number: int, *sent: Any) -> tuple[torch.Tensor, ...]:
+    return _memories[number].lend(*sent)
+
+
+def _watched(tensor: torch.Tensor, uses: Any, number: int) -> torch.Tensor:
+    """The same tensor in a storage of its own: with its end, the use ends."""
+    # A storage made from an array holds that array, and arrays tell their ends.
+    array = tensor.view(-1).view(torch.uint8).numpy()
+    weakref.finalize(array, _release, uses, number, os.getpid()).atexit = False
+    storage = torch.from_numpy(array).untyped_storage()
+    return torch.empty(0, dtype=tensor.dtype).set_(storage, 0, tensor.shape, tensor.stride())
+
+
+def _release(uses: Any, number: int, owner: int) -> None:
+    if os.getpid() == owner:  # a process that was forked has the arrays too, but not the say
+        uses[number] = _FREE
