@@ -93,7 +93,8 @@ def read_picture(path: str | Path) -> torch.Tensor:
         DataError: if it cannot be decoded; the message names it.
     """
     try:
-        image = decode_image(Path(path).read_bytes(), 3)
+        with open(path, "rb") as file:
+            image = decode_image(file.read(), 3)
     except DataError as error:
         raise DataError(f"{str(path)!r} is not a readable picture. {error}") from error
     return (image[0] if image.ndim == 4 else image).permute(2, 0, 1)

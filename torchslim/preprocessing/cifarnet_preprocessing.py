@@ -9,7 +9,6 @@ from torch.nn import functional
 from torchslim.preprocessing.color import adjust_brightness, adjust_contrast, rgb_to_grayscale
 from torchslim.preprocessing.image_ops import (
     Draws,
-    beside,
     channels_first,
     channels_last,
     check_room,
@@ -100,7 +99,7 @@ def preprocess_for_train(
     image, crop = functional.pad(_to_float(image, use_grayscale), [padding] * 4), (output_height, output_width)
     size, draws = (image.shape[-2], image.shape[-1]), Draws(image, generator)
     check_room(size, crop)
-    offset = crop_offset(beside(image, torch.tensor(size)), crop, draws)
+    offset = crop_offset(size, crop, draws)
     image = resize_part(image, *crop, "nearest", size=size, offset=offset, mirrored=draws.coin())
     image = adjust_contrast(adjust_brightness(image, draws.amount(-63, 63)), draws.amount(0.2, 1.8))
     return per_image_standardization(image)

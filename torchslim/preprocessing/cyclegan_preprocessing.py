@@ -10,7 +10,6 @@ import torch
 
 from torchslim.preprocessing.image_ops import (
     Draws,
-    beside,
     channels_first,
     channels_last,
     check_room,
@@ -72,7 +71,7 @@ def preprocess_image(
         crop, draws = (output_height, output_width), Draws(image, generator)
         size = round(output_height * enlargement), round(output_width * enlargement)
         check_room(size, crop)
-        offset = crop_offset(beside(image, torch.tensor(size)), crop, draws)
+        offset = crop_offset(size, crop, draws)
         image = resize_part(image, *crop, size=size, offset=offset, mirrored=draws.coin())
     else:
         image = resize_images(image, output_height, output_width)

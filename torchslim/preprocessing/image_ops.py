@@ -7,12 +7,15 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch.nn import functional
 from torch.overrides import handle_torch_function, has_torch_function
 
 __all__ = [
     "Draws",
+    "Pair",
+    "Whole",
     "beside",
     "central_crop",
     "channels_first",
@@ -29,8 +32,13 @@ __all__ = [
 ]
 
 
+# Of one picture, numbers are Python's, whose arithmetic takes a fraction of PyTorch's time; of a batch, tensors.
+Whole = int | torch.Tensor  # `[N]`
+Pair = tuple[int, int] | torch.Tensor  # a height and a width, or a row and a column: `[N, 2]`
+
+
 class Draws:
-    """Random numbers for pictures `[..., C, H, W]`: one for each picture, on their device.
+    """Random numbers for pictures `[..., C, H, W]`: one for each picture of a batch, on their device.
 
     Args:
         images: the pictures.
@@ -40,6 +48,8 @@ class Draws:
         >>> sides = Draws(torch.zeros(8, 3, 4, 4)).below(5)
         >>> sides.shape, bool((sides >= 0).all() and (sides < 5).all())
         (torch.Size([8]), True)
+        >>> Draws(torch.zeros(3, 4, 4)).below(5) in range(5)
+        True
     """
 
     def __init__(self, images: torch.Tensor, generator: torch.Generator | None = None):
@@ -53,28 +63,39 @@ class Draws:
         """Numbers between two others, `[..., 1, 1, 1]`: how much of a colour, for example."""
         return self.uniform(low, high)[..., None, None, None]
 
-    def below(self, limit: int | torch.Tensor, *each: int) -> torch.Tensor:
-        """Integers from 0 on, less than `limit`, which is positive, all equally likely: `[..., *each]`."""
-        return (self._chances(*self.shape, *each) * limit).long().clamp(max=limit - 1)
+    def below(self, limit: int) -> Whole:
+        """An integer from 0 on, less than `limit`, which is positive, all equally likely."""
+        chances = self._chances(*self.shape)  # 1 - 2**-24 at most: a product with that is not rounded up to the limit
+        return (chances * limit).long() if self.shape else int(chances.item() * limit)
 
-    def coin(self) -> torch.Tensor:
-        """True half of the time, `[...]`."""
-        return self._chances(*self.shape) < 0.5
+    def places(self, room: Pair) -> Pair:
+        """A row and a column, from 0 to those of `room` (included), all equally likely."""
+        chances = self._chances(*self.shape, 2)
+        if self.shape:
+            room = room if isinstance(room, torch.Tensor) else beside(self, torch.tensor(room))
+            return (chances * (room + 1)).long()
+        row, column = (int(chance * (limit + 1)) for chance, limit in zip(chances.tolist(), room, strict=True))
+        return row, column
+
+    def coin(self) -> bool | torch.Tensor:
+        """True half of the time."""
+        chances = self._chances(*self.shape)
+        return chances < 0.5 if self.shape else chances.item() < 0.5
 
     def _chances(self, *shape: int) -> torch.Tensor:
         return torch.rand(shape, device=self.device, generator=self.generator)
 
 
-def beside(images: torch.Tensor, tensor: torch.Tensor) -> torch.Tensor:
+def beside(images: torch.Tensor | Draws, tensor: torch.Tensor) -> torch.Tensor:
     """A small tensor from the CPU's memory, brought to where the pictures are without waiting."""
-    return tensor.to(images.device, non_blocking=True)
+    return tensor if images.device.type == "cpu" else tensor.to(images.device, non_blocking=True)
 
 
-def choose(which: torch.Tensor, options: Sequence[Callable[[], torch.Tensor]]) -> torch.Tensor:
+def choose(which: Whole, options: Sequence[Callable[[], torch.Tensor]]) -> torch.Tensor:
     """Calls one of several functions for a picture; for a batch all of them, and takes one of the results for each.
 
     Args:
-        which: the number of the function, integer `[]` or `[N]`.
+        which: the number of the function; for a batch `[N]`.
         options: each gives pictures, `[C, H, W]` or `[N, C, H, W]`.
 
     Example:
@@ -83,34 +104,37 @@ def choose(which: torch.Tensor, options: Sequence[Callable[[], torch.Tensor]]) -
     """
     if len(options) == 1:
         return options[0]()
-    if which.ndim == 0:
-        return options[int(which)]()
+    if isinstance(which, int):
+        return options[which]()
     result = options[0]()
     for number, option in enumerate(options[1:], 1):
         result = torch.where((which == number)[:, None, None, None], option(), result)
     return result
 
 
-def size_with_shorter_side(height: int, width: int, side: torch.Tensor) -> torch.Tensor:
+def size_with_shorter_side(height: int, width: int, side: Whole) -> Pair:
     """Resizing the shorter side to `side`: the new size, rounded as TF-Slim does (float32, half to even).
 
     Args:
         height: of the pictures.
         width: of the pictures.
-        side: new lengths, integers `[...]`.
+        side: the new length; for a batch `[N]`.
 
     Returns:
-        Heights and widths, integers `[..., 2]`.
+        Height and width; for a batch integers `[N, 2]`.
 
     Example:
-        >>> size_with_shorter_side(333, 500, torch.tensor(256))
-        tensor([256, 384])
+        >>> size_with_shorter_side(333, 500, 256)
+        (256, 384)
     """
-    scale = side.float() / min(height, width)
-    return torch.stack([scale * height, scale * width], -1).round().long()
+    if isinstance(side, torch.Tensor):
+        scale = side.float() / min(height, width)
+        return torch.stack([scale * height, scale * width], -1).round().long()
+    ratio = np.float32(side) / np.float32(min(height, width))
+    return round(float(ratio * np.float32(height))), round(float(ratio * np.float32(width)))
 
 
-def random_side(draws: Draws, smallest: int, largest: int) -> torch.Tensor:
+def random_side(draws: Draws, smallest: int, largest: int) -> Whole:
     """Side lengths, all from `smallest` to `largest` (included) equally likely.
 
     Raises:
@@ -124,23 +148,27 @@ def random_side(draws: Draws, smallest: int, largest: int) -> torch.Tensor:
     return draws.below(largest - smallest + 1) + smallest
 
 
-def crop_offset(size: torch.Tensor, crop: tuple[int, int], draws: Draws | None = None) -> torch.Tensor:
+def crop_offset(size: Pair, crop: tuple[int, int], draws: Draws | None = None) -> Pair:
     """Where a crop starts: anywhere with equal chances, or so that it is the middle.
 
     Args:
-        size: height and width of the (resized) pictures, integers `[..., 2]`, or `[2]` for all.
+        size: height and width of the (resized) pictures; for a batch integers `[N, 2]`, or two numbers for all.
         crop: height and width of the crop.
         draws: the random numbers. Default: the middle.
 
     Returns:
-        Row and column of the crop's first pixel, integers `[..., 2]`.
+        Row and column of the crop's first pixel; for a batch integers `[N, 2]`, or two numbers for all.
 
     Example:
-        >>> crop_offset(torch.tensor([256, 341]), (224, 224))
-        tensor([16, 58])
+        >>> crop_offset((256, 341), (224, 224))
+        (16, 58)
     """
-    room = size - beside(size, torch.tensor(crop))
-    return draws.below(room + 1, 2) if draws else room // 2
+    room: Pair
+    if isinstance(size, torch.Tensor):
+        room = size - beside(size, torch.tensor(crop))
+        return draws.places(room) if draws else room // 2
+    room = size[0] - crop[0], size[1] - crop[1]
+    return draws.places(room) if draws else (room[0] // 2, room[1] // 2)
 
 
 def check_room(size: Sequence[int], crop: tuple[int, int], side: int | None = None) -> None:

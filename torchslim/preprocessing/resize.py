@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.overrides import handle_torch_function, has_torch_function
 
-from torchslim.preprocessing.image_ops import beside
+from torchslim.preprocessing.image_ops import Pair, beside
 
 __all__ = ["METHODS", "Resize", "resize_images", "resize_part"]
 
@@ -68,11 +68,7 @@ def resize_images(
             "resize_images: pictures must be [..., C, H, W], and sizes positive. "
             f"Got shape {list(images.shape)}, to be {height}x{width}."
         )
-    top, left, h, w = window or (0, 0, height, width)
-    grid = method, align_corners, half_pixel_centers
-    needed_rows, rows = _window_taps(images, -2, height, top, h, *grid)
-    needed_columns, columns = _window_taps(images, -1, width, left, w, *grid)
-    return _resampled(images[..., needed_rows, needed_columns], rows, columns, method)
+    return _resized(images, (height, width), window, (method, align_corners, half_pixel_centers))
 
 
 def resize_part(
@@ -82,20 +78,21 @@ def resize_part(
     method: str = "bilinear",
     *,
     part: torch.Tensor | None = None,
-    size: torch.Tensor | tuple[int, int] | None = None,
-    offset: torch.Tensor | None = None,
-    mirrored: torch.Tensor | None = None,
+    size: Pair | None = None,
+    offset: Pair | None = None,
+    mirrored: torch.Tensor | bool | None = None,
 ) -> torch.Tensor:
     """Cuts out, resizes, crops and mirrors, each picture of a batch in its own way, without waiting for the device.
 
     Args:
-        images: `[N, C, H, W]`; or one picture, `[C, H, W]`, without `N` in what follows.
+        images: `[N, C, H, W]`; or one picture, `[C, H, W]`, without `N` in what follows, and Python's numbers.
         height: of the results.
         width: of the results.
         method: as `resize_images` has it, on TensorFlow 1's grid; or 'antialias', torchvision's for smaller pictures.
         part: what is cut out: `(top, left, h, w)` in pixels, integers `[N, 4]`. Default: all of it.
         size: what that is resized to: `(h, w)`, integers `[N, 2]`, or two numbers for all. Default: the results' size.
-        offset: where the result starts in that: `(top, left)`, integers `[N, 2]`. Default: `(0, 0)`.
+        offset: where the result starts in that: `(top, left)`, integers `[N, 2]`, or two numbers for all. Default:
+            `(0, 0)`.
         mirrored: whether the result is mirrored left to right, bool `[N]`. Default: none is.
 
     Returns:
@@ -111,24 +108,23 @@ def resize_part(
     """
     if images.ndim == 3:
         top, left, h, w = (0, 0, *images.shape[-2:]) if part is None else part.tolist()
-        rows, columns = size.tolist() if isinstance(size, torch.Tensor) else size or (height, width)
-        window = None if offset is None else (*offset.tolist(), height, width)
+        rows, columns = size or (height, width)
+        down, right = offset or (0, 0)
+        window = (down, right, height, width)
         images = images[:, top : top + h, left : left + w]
         if method == "nearest" and (rows, columns) == images.shape[1:]:
-            down, right, *_ = window or (0, 0)
             result = images[:, down : down + height, right : right + width]
-        else:
-            result = resize_images(images, rows, columns, method, window=window)
-        return result if mirrored is None or not mirrored else result.flip(-1)
+            return result.flip(-1) if mirrored else result
+        return _resized(images, (rows, columns), window, (method, False, False), bool(mirrored))
     taps = []
     for axis, count in enumerate((height, width)):
         places = torch.arange(count, dtype=torch.float32, device=images.device)
         if axis and mirrored is not None:
-            places = torch.where(mirrored[..., None], count - 1 - places, places)
-        places = places if offset is None else places + offset[..., axis, None]
-        new = count if size is None else size[..., axis, None] if isinstance(size, torch.Tensor) else size[axis]
+            places = torch.where(torch.as_tensor(mirrored)[..., None], count - 1 - places, places)
+        places = places if offset is None else places + _of_axis(offset, axis)
+        new = count if size is None else _of_axis(size, axis)
         whole = images.shape[axis - 2]
-        first, length = (0, whole) if part is None else (part[..., axis, None], part[..., axis + 2, None])
+        first, length = (0, whole) if part is None else (_of_axis(part, axis), _of_axis(part, axis + 2))
         scale = torch.as_tensor(length) / new  # a number over a tensor would be rounded twice
         indices, weights = _taps(places, scale, length, method, most=whole / count)
         taps.append((indices + first, weights))
@@ -194,16 +190,44 @@ def _checked_method(method: str | int, align_corners: bool, half_pixel_centers: 
     return names[method]
 
 
+def _of_axis(numbers: Any, axis: int) -> Any:
+    """One of two numbers, or of four: for a batch `[N, 1]`."""
+    return numbers[..., axis, None] if isinstance(numbers, torch.Tensor) else numbers[axis]
+
+
+def _resized(
+    images: torch.Tensor,
+    size: tuple[int, int],
+    window: tuple[int, int, int, int] | None,
+    grid: tuple[str, bool, bool],
+    is_mirrored: bool = False,
+) -> torch.Tensor:
+    """All pictures `[..., C, H, W]` in one way."""
+    top, left, h, w = window or (0, 0, *size)
+    needed_rows, rows = _window_taps(images, -2, size[0], top, h, *grid)
+    needed_columns, columns = _window_taps(images, -1, size[1], left, w, *grid, is_mirrored)
+    return _resampled(images[..., needed_rows, needed_columns], rows, columns, grid[0])
+
+
 def _window_taps(
-    images: torch.Tensor, axis: int, new_size: int, first: int, count: int, method: str, aligned: bool, centred: bool
+    images: torch.Tensor,
+    axis: int,
+    new_size: int,
+    first: int,
+    count: int,
+    method: str,
+    aligned: bool,
+    centred: bool,
+    is_mirrored: bool = False,
 ) -> tuple[slice, tuple[torch.Tensor, torch.Tensor]]:
     """The part of an axis that a window of the result needs, and the taps and weights within that part."""
-    size = images.shape[axis]
+    size, end = images.shape[axis], first + count
     scale = (size - 1) / (new_size - 1) if aligned and new_size > 1 else size / new_size
-    places = torch.arange(first, first + count, dtype=torch.float32, device="cpu")
+    ends = (end - 1, first - 1, -1) if is_mirrored else (first, end)
+    places = torch.arange(*ends, dtype=torch.float32, device="cpu")
     indices, weights = _taps(places, scale, size, method, aligned, centred)
     start = max(int(first * scale) - 2, 0)  # two for the cubic and rounding; behind, one of their own more
-    needed = slice(start, int((first + count) * scale) + 4)
+    needed = slice(start, int(end * scale) + 4)
     return needed, (beside(images, indices - start), beside(images, weights))
 
 
@@ -215,32 +239,35 @@ def _resampled(
 ) -> torch.Tensor:
     """Pictures `[..., C, H, W]` made of their rows and columns: taps and weights, `[taps, n]`, or `[taps, N, n]`."""
     *leading, height, width = images.shape
-    adds_up = method == "bilinear"  # those of the others do so but for rounding, which TensorFlow keeps
     indices, weights = (tap.repeat_interleave(leading[-1], 1) if tap.ndim == 3 else tap for tap in rows)
     # A single picture as decoders give it, its channels last, can stay so.
     is_last = len(leading) == 1 and images.stride(0) == 1
     lines = images.permute(1, 2, 0).reshape(1, height, -1) if is_last else images.reshape(-1, height, width)
-    result = _blend(lines.contiguous(), indices, weights, adds_up)
+    result = _blend(lines.contiguous(), indices, weights)
     # Columns are picked where they are rows of memory: one by one, their pixels would be picked an element at a time.
     count = math.prod(leading[:-1])
     turned = result.reshape(count, -1, lines.shape[-1]).mT.contiguous().view(count, width, -1)
-    turned = _blend(turned, *columns, adds_up)
+    turned = _blend(turned, *columns)
     result = turned.mT.contiguous().view(*leading, indices.shape[-1], columns[0].shape[-1])
     return result if method == "nearest" else result.float()
 
 
-def _blend(images: torch.Tensor, indices: torch.Tensor, weights: torch.Tensor, adds_up: bool) -> torch.Tensor:
-    """Of `[N, K, M]`, `[N, n, M]`: the sum of the rows at `indices` with their `weights`, which may add up to one."""
-    starts = torch.arange(len(images), device=images.device)[:, None] * images.shape[1]
+def _blend(images: torch.Tensor, indices: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Of `[N, K, M]`, `[N, n, M]`: the sum of the rows at `indices` with their `weights`.
+
+    Of two whose weights add up to one there is the second's alone. Others do so but for rounding, which TensorFlow
+    keeps.
+    """
 
     def pick(index: torch.Tensor) -> torch.Tensor:
         if index.ndim == 1:
             return images.index_select(1, index)
+        starts = torch.arange(len(images), device=images.device)[:, None] * images.shape[1]
         return images.flatten(0, 1).index_select(0, (starts + index).flatten()).unflatten(0, index.shape)
 
-    if adds_up:
-        before, behind = pick(torch.cat([*indices], -1)).float().chunk(2, 1)
-        return torch.lerp(before, behind, weights[1, ..., None])
+    if len(weights) < len(indices):
+        before, behind = pick(indices.movedim(0, -2).flatten(-2)).float().chunk(2, 1)
+        return torch.lerp(before, behind, weights[0, ..., None])
     result = pick(indices[0])
     if len(indices) == 1:
         return result
@@ -272,7 +299,7 @@ def _taps(
         most: the largest scale, where `scale` is a tensor.
 
     Returns:
-        Both `[taps, ..., n]`.
+        Both `[taps, ..., n]`; for 'bilinear' the second one's weights alone.
     """
     most = scale if isinstance(scale, float) else most
     if method == "area":
@@ -284,11 +311,11 @@ def _taps(
         nearest = (source.double() + 0.5).floor() if align_corners else source.floor()
         return nearest.long().clamp(max=size - 1)[None], torch.ones_like(source)[None]
     source = source - 0.5 if half_pixel_centers else source
-    floor = source.floor()
-    first, fraction = floor.long(), source - floor
     if method == "bicubic":
-        return _bicubic_taps(first, fraction, size, half_pixel_centers)
-    return torch.stack([first, first + 1]).clamp(min=0).clamp(max=size - 1), torch.stack([1 - fraction, fraction])
+        return _bicubic_taps(source, size, half_pixel_centers)
+    source = source.clamp(min=0) if half_pixel_centers else source
+    first = source.long()
+    return torch.stack([first, first + 1]).clamp(max=size - 1), (source - first)[None]
 
 
 def _neighbours(first: torch.Tensor, start: int, end: int) -> torch.Tensor:
@@ -296,18 +323,16 @@ def _neighbours(first: torch.Tensor, start: int, end: int) -> torch.Tensor:
     return torch.stack([first + step for step in range(start, end)])
 
 
-def _bicubic_taps(
-    first: torch.Tensor, fraction: torch.Tensor, size: int | torch.Tensor, is_keys: bool
-) -> tuple[torch.Tensor, torch.Tensor]:
+def _bicubic_taps(source: torch.Tensor, size: int | torch.Tensor, is_keys: bool) -> tuple[torch.Tensor, torch.Tensor]:
     """Four pixels around each point. With half-pixel centres, those beyond the border do not count."""
-    a = -0.5 if is_keys else -0.75
-    x = (fraction * _TABLE_SIZE).round().double() / _TABLE_SIZE
+    a, floor = -0.5 if is_keys else -0.75, source.floor()
+    x = ((source - floor) * _TABLE_SIZE).round().double() / _TABLE_SIZE
     near = torch.stack([x, 1 - x])
     far = near + 1
     near_weights = ((a + 2) * near - (a + 3)) * near**2 + 1
     far_weights = ((a * far - 5 * a) * far + 8 * a) * far - 4 * a
     weights = torch.stack([far_weights[0], near_weights[0], near_weights[1], far_weights[1]]).float()
-    indices = _neighbours(first, -1, 3)
+    indices = _neighbours(floor.long(), -1, 3)
     if is_keys:
         weights = weights * ((indices >= 0) & (indices < size))
         weights = weights / weights.sum(0)

@@ -7,10 +7,13 @@ Values in 0..1, less ImageNet's mean colour, over its deviation. For fine-tuning
 # Shape letters: N pictures, H height, W width of the pictures given.
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from torchslim.preprocessing.image_ops import (
     Draws,
+    Pair,
     beside,
     channels_first,
     channels_last,
@@ -74,7 +77,8 @@ def preprocess_image(
     if is_training:
         draws = Draws(image, generator)
         side = random_side(draws, resize_side_min, resize_side_max)
-        size = torch.stack([side * length // shorter for length in image.shape[-2:]], -1)
+        sides: list[Any] = [side * length // shorter for length in image.shape[-2:]]
+        size: Pair = torch.stack(sides, -1) if isinstance(side, torch.Tensor) else (sides[0], sides[1])
         image = _random_part(image, size, crop, draws)
     else:
         image = _middle(image, smallest, crop)
@@ -82,12 +86,12 @@ def preprocess_image(
     return channels_last((image / 255 - means) / deviations, data_format)
 
 
-def _random_part(image: torch.Tensor, size: torch.Tensor, crop: tuple[int, int], draws: Draws) -> torch.Tensor:
+def _random_part(image: torch.Tensor, size: Pair, crop: tuple[int, int], draws: Draws) -> torch.Tensor:
     offset, mirrored = crop_offset(size, crop, draws), draws.coin()
     if image.ndim == 4:
         return resize_part(image, *crop, "antialias", size=size, offset=offset, mirrored=mirrored)
-    top, left = offset.tolist()
-    image = _resized(image, size.tolist())[:, top : top + crop[0], left : left + crop[1]]
+    top, left = offset
+    image = _resized(image, list(size))[:, top : top + crop[0], left : left + crop[1]]
     return image.flip(-1) if mirrored else image
 
 

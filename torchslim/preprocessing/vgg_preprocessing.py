@@ -134,8 +134,7 @@ def preprocess_for_eval(
     """
     crop = output_height, output_width
     check_room(image.shape[-2:], crop, resize_side)
-    side = torch.full((), resize_side, device=image.device)
-    size = size_with_shorter_side(image.shape[-2], image.shape[-1], side)
+    size = size_with_shorter_side(image.shape[-2], image.shape[-1], resize_side)
     return _less_mean(resize_part(image, *crop, size=size, offset=crop_offset(size, crop)), use_grayscale)
 
 
