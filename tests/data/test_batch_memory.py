@@ -189,6 +189,18 @@ def test_a_batch_may_be_changed():
         index += 1
 
 
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_passes_within_inference_mode_and_outside(num_workers):
+    loader, factor = Loader(Squares(40), 2, num_workers=num_workers), nn.Parameter(torch.ones(()))
+    for is_inference in (True, False, True, False):
+        with torch.inference_mode(is_inference):
+            for squares, index in loader:
+                assert_squares(squares, index)
+                if not is_inference:
+                    (gradient,) = torch.autograd.grad((squares * factor).sum(), factor)
+                    assert gradient == squares.sum()
+
+
 def test_items_elsewhere_than_in_the_cpus_memory_stay_there():
     batches = list(Loader([(torch.zeros(3, device="meta"), 1)] * 5, 2))
     assert [(pictures.device.type, len(pictures)) for pictures, _ in batches] == 2 * [("meta", 2)] + [("meta", 1)]

@@ -120,6 +120,14 @@ def test_random_items_do_not_depend_on_the_number_of_workers():
         assert len(numbers.unique()) == len(numbers)  # in no item, nor pass, the same
 
 
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_another_default_device(num_workers):
+    items = [torch.ones(2, device="cpu")] * 4
+    with torch.device("meta"):
+        batches = list(Loader(items, 2, shuffle=True, num_workers=num_workers))
+    assert all(torch.equal(batch, torch.ones(2, 2)) for (batch,) in batches)
+
+
 def test_random_numbers_outside_are_left_alone():
     random.seed(0), np.random.seed(0), torch.manual_seed(0)
     expected = random.random(), np.random.rand(), torch.rand(())

@@ -112,7 +112,10 @@ class BatchMemory:
         return None
 
     def _new_memory(self) -> tuple[torch.Tensor, ...]:
-        return tuple(torch.empty(self._batch_size, *field.shape, dtype=field.dtype) for field in self._fields)
+        with torch.inference_mode(False):  # what is made in that mode could not be written to outside of it
+            return tuple(
+                torch.empty(self._batch_size, *field.shape, dtype=field.dtype, device="cpu") for field in self._fields
+            )
 
     def _uses(self, place: int, places: int = 1) -> tuple[int, int]:
         """First and last of the uses of places."""
@@ -145,7 +148,7 @@ def _watched(tensor: torch.Tensor, uses: Any, number: int) -> torch.Tensor:
     array = tensor.view(-1).view(torch.uint8).numpy()
     weakref.finalize(array, _release, uses, number, os.getpid()).atexit = False
     storage = torch.from_numpy(array).untyped_storage()
-    return torch.empty(0, dtype=tensor.dtype).set_(storage, 0, tensor.shape, tensor.stride())
+    return tensor.new_empty(0).set_(storage, 0, tensor.shape, tensor.stride())
 
 
 def _release(uses: Any, number: int, owner: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -90,7 +91,7 @@ class Loader:
         if seed is not None and seed < 0:
             raise ValueError(f"data.batch: `seed` must not be negative. Got {seed}.")
         if seed is None:
-            seed = 0 if processes > 1 else int(torch.randint(2**62, ()))
+            seed = 0 if processes > 1 else int(torch.randint(2**62, (), device="cpu"))
         self.dataset = dataset
         first = Items(dataset, seed, None)[0, 0]
         if isinstance(first, Failure):
@@ -155,7 +156,10 @@ class Loader:
             yield batch
 
     def _in_time(self) -> Iterator[Any]:
-        batches, patience = iter(self._loader), None
+        is_on_cpu = torch.get_default_device().type == "cpu"
+        # PyTorch's loader draws a number on the default device, and its workers, which must not touch CUDA, keep that.
+        with contextlib.nullcontext() if is_on_cpu else torch.device("cpu"):
+            batches, patience = iter(self._loader), None
         while True:
             try:
                 batch = next(batches)
@@ -208,10 +212,10 @@ class _Batches:
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         rank, processes = process()
-        order = torch.arange(self.size)
+        order = torch.arange(self.size, device="cpu")
         if self.shuffle:
             generator = torch.Generator().manual_seed(mix_seeds(self.seed, self.number))
-            order = torch.randperm(self.size, generator=generator)
+            order = torch.randperm(self.size, generator=generator, device="cpu")
         for batch in list(order[rank::processes].split(self.batch_size))[self.skip : len(self)]:
             yield [(self.number, index) for index in batch.tolist()]
 
@@ -233,7 +237,9 @@ def _start(memory: BatchMemory, worker: int) -> None:
 
 def _keep_memory() -> None:
     """Lets a process keep the memory of one picture for the next, instead of having it from the system page by page."""
-    torch.empty(16 << 20, dtype=torch.uint8)  # the C library keeps what is freed, up to twice the largest piece so far
+    torch.empty(
+        16 << 20, dtype=torch.uint8, device="cpu"
+    )  # the C library keeps what is freed, up to twice the largest piece so far
 
 
 def _as_it_is(batch: Any) -> Any:

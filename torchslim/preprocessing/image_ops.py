@@ -88,7 +88,7 @@ class Draws:
 
 def beside(images: torch.Tensor | Draws, tensor: torch.Tensor) -> torch.Tensor:
     """A small tensor from the CPU's memory, brought to where the pictures are without waiting."""
-    return tensor if images.device.type == "cpu" else tensor.to(images.device, non_blocking=True)
+    return tensor if tensor.device == images.device else tensor.to(images.device, non_blocking=True)
 
 
 def choose(which: Whole, options: Sequence[Callable[[], torch.Tensor]]) -> torch.Tensor:
