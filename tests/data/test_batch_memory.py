@@ -7,6 +7,8 @@ import itertools
 import os
 import pickle
 import random
+import time
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.reduction import ForkingPickler
 
 import numpy as np
@@ -157,7 +159,56 @@ def test_a_process_that_was_forked_gives_nothing_back():
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
     assert any(memory._use)
     del batch
-    assert not any(memory._use)
+    assert memory.stack([(torch.ones(2),)], 1)[0].shape == (1, 2)
+    assert list(memory._memory) == [0]  # the place is not lost
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks here")
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_what_a_process_that_was_forked_has_stays_as_it_is(num_workers):
+    loader = Loader(Squares(40), 2, num_workers=num_workers)
+    squares, index = next(iter(loader))
+    expected = squares.clone()
+    waiting, done = os.pipe()
+    if not (child := os.fork()):
+        os.close(done)
+        os.read(waiting, 1)  # until the parent has closed the other end
+        os._exit(not torch.equal(squares, expected))
+    del squares, index
+    addresses(loader, 3)
+    os.close(done)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    os.close(waiting)
+
+
+def test_threads_do_not_get_the_same_place():
+    class Slow(Squares):
+        def __getitem__(self, index: int):
+            time.sleep(1e-4)
+            return super().__getitem__(index)
+
+    def passes() -> None:
+        for _ in range(4):
+            for squares, index in loader:
+                assert_squares(squares, index)
+
+    loader = Loader(Slow(40), 4)
+    with ThreadPoolExecutor(4) as pool:
+        for result in [pool.submit(passes) for _ in range(4)]:
+            result.result()
+
+
+def test_a_batch_within_a_batch():
+    memory = BatchMemory([Field((1000,), torch.float32)], 2)
+
+    def items():
+        yield from one(1.0)
+        inner = memory.stack(one(2.0), 1)[0]
+        yield from one(3.0)
+        assert torch.equal(inner, torch.full((1, 1000), 2.0))
+
+    (outer,) = memory.stack(items(), 2)
+    assert outer[:, 0].tolist() == [1.0, 3.0]
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])

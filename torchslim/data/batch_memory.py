@@ -20,10 +20,20 @@ from torchslim.data.items import Failure, Field
 __all__ = ["BatchMemory"]
 
 _HELD = 4  # batches that the user of a loader may have at a time, before more memory is needed
-_FREE, _SENT, _HERE = range(3)  # where the memory of a field is
+_NOWHERE = -1
+_FREE, _SENT, _HERE, _GIVEN_UP = range(4)  # uses of the memory of a field
 
 _numbers = itertools.count()
 _memories: weakref.WeakValueDictionary[int, BatchMemory] = weakref.WeakValueDictionary()
+_forks = [0]  # how many there were of this process
+
+
+def _count_fork() -> None:
+    _forks[0] += 1
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_parent=_count_fork)
 
 
 class BatchMemory:
@@ -55,6 +65,7 @@ class BatchMemory:
         uses = max(workers, 1) * self._places * len(fields)
         self._use: Any = multiprocessing.RawArray("B", uses) if workers else bytearray(uses)
         self._memory: dict[int, tuple[torch.Tensor, ...]] = {}  # of the places that this process knows
+        self._claims: dict[int, object] = {}  # places where a batch is being made
         self._number = next(_numbers)
         _memories[self._number] = self
 
@@ -72,21 +83,24 @@ class BatchMemory:
         Returns:
             The batch; in a worker, what becomes the batch for who receives it.
         """
-        place = self._free_place()
-        known = None if place is None else self._memory.get(place)
-        memory = self._new_memory() if known is None else known
-        for number, item in enumerate(items):
-            if isinstance(item, Failure):
-                return item
-            for target, field in zip(memory, item, strict=True):
-                target[number] = field.detach()
-        if place is None:
-            return tuple(target[:count] for target in memory)
-        self._memory[place] = memory
-        if self._worker is None:
-            return self.lend(place, count)
-        self._set(place, _SENT)
-        return _Sent(self._number, place, count, memory if known is None else None)
+        place = self._claim()
+        try:
+            known = self._memory.get(place)
+            memory = self._new_memory() if known is None else known
+            for number, item in enumerate(items):
+                if isinstance(item, Failure):
+                    return item
+                for target, field in zip(memory, item, strict=True):
+                    target[number] = field.detach()
+            if place == _NOWHERE:
+                return tuple(target[:count] for target in memory)
+            self._memory[place] = memory
+            if self._worker is None:
+                return self.lend(place, count)
+            self._set(place, _SENT)
+            return _Sent(self._number, place, count, memory if known is None else None)
+        finally:
+            self._claims.pop(place, None)
 
     def lend(self, place: int, count: int, memory: tuple[torch.Tensor, ...] | None = None) -> tuple[torch.Tensor, ...]:
         """The batch in a place, which is free again with the last of its tensors.
@@ -104,12 +118,20 @@ class BatchMemory:
             for whole, use in zip(self._memory[place], range(*self._uses(place)), strict=True)
         )
 
-    def _free_place(self) -> int | None:
+    def _claim(self) -> int:
+        """A place that is free, for this thread alone; `_NOWHERE` if there is none."""
         start = (self._worker or 0) * self._places
         for place in range(start, start + self._places):
-            if not any(self._use[slice(*self._uses(place))]):
+            claim = object()
+            if self._claims.setdefault(place, claim) is not claim:
+                continue
+            uses = set(self._use[slice(*self._uses(place))])
+            if uses <= {_FREE, _GIVEN_UP}:
+                if _GIVEN_UP in uses:
+                    self._memory.pop(place, None)
                 return place
-        return None
+            del self._claims[place]
+        return _NOWHERE
 
     def _new_memory(self) -> tuple[torch.Tensor, ...]:
         with torch.inference_mode(False):  # what is made in that mode could not be written to outside of it
@@ -146,11 +168,12 @@ def _watched(tensor: torch.Tensor, uses: Any, number: int) -> torch.Tensor:
     """The same tensor in a storage of its own: with its end, the use ends."""
     # A storage made from an array holds that array, and arrays tell their ends.
     array = tensor.view(-1).view(torch.uint8).numpy()
-    weakref.finalize(array, _release, uses, number, os.getpid()).atexit = False
+    weakref.finalize(array, _release, uses, number, os.getpid(), _forks[0]).atexit = False
     storage = torch.from_numpy(array).untyped_storage()
     return tensor.new_empty(0).set_(storage, 0, tensor.shape, tensor.stride())
 
 
-def _release(uses: Any, number: int, owner: int) -> None:
-    if os.getpid() == owner:  # a process that was forked has the arrays too, but not the say
-        uses[number] = _FREE
+def _release(uses: Any, number: int, owner: int, forks: int) -> None:
+    """Ends a use; a process that was forked in the meantime may still have it, but has no say."""
+    if os.getpid() == owner:
+        uses[number] = _FREE if forks == _forks[0] else _GIVEN_UP
