@@ -218,6 +218,19 @@ def test_v1_pools_over_a_window_or_over_everything() -> None:
         sizes(320)
 
 
+@pytest.mark.parametrize("data_format", ["NCHW", "NHWC"])
+def test_global_pool_takes_another_pooling(data_format: str) -> None:
+    features = torch.randn(2, 5, 4, 6)
+    inputs = features if data_format == "NCHW" else features.movedim(1, -1)
+    space = (2, 3) if data_format == "NCHW" else (1, 2)
+    with slim.arg_scope(slim.layers.DATA_FORMAT_LAYERS, data_format=data_format):
+        assert torch.equal(mobilenet.global_pool(inputs, pool_op=slim.max_pool2d), inputs.amax(space, keepdim=True))
+        averages = mobilenet.global_pool(inputs, pool_op=slim.avg_pool2d)
+        torch.testing.assert_close(averages, mobilenet.global_pool(inputs))
+        with slim.Graph(), pytest.raises(ValueError, match="height and width must be known"):
+            mobilenet.global_pool(slim.placeholder((None, None, None, None)), pool_op=slim.max_pool2d)
+
+
 def test_v1_regularizes_depthwise_weights_if_asked_to() -> None:
     def regularized(**options: Any) -> int:
         with slim.arg_scope(mobilenet_v1.mobilenet_v1_arg_scope(**options)):

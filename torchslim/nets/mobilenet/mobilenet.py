@@ -225,19 +225,37 @@ def mobilenet(
         return logits, end_points
 
 
-def global_pool(input_tensor: Symbol, use_reduce_mean_for_pooling: bool = False) -> Symbol:
+def global_pool(
+    input_tensor: Symbol, use_reduce_mean_for_pooling: bool = False, pool_op: Callable[..., Symbol] | None = None
+) -> Symbol:
     """The average over space, whose dimensions stay, of size 1.
 
     Args:
         input_tensor: features `[N, C, H, W]`.
         use_reduce_mean_for_pooling: TF-Slim: which of two kernels computes it. Here there is one.
+        pool_op: pools in place of the average: `slim.max_pool2d` or the like, called with the features and their height
+            and width, which must be known then.
+
+    Raises:
+        ValueError: if `pool_op` is given and a size is not known.
 
     Example:
-        >>> import torch
+        >>> import torch, torchslim as slim
         >>> global_pool(torch.ones(1, 8, 7, 7)).shape
         torch.Size([1, 8, 1, 1])
+        >>> global_pool(torch.arange(9.0).reshape(1, 1, 3, 3), pool_op=slim.max_pool2d)
+        tensor([[[[8.]]]])
     """
-    return input_tensor.mean(spatial_dimensions(), keepdim=True)
+    space = spatial_dimensions()
+    if pool_op is None:
+        return input_tensor.mean(space, keepdim=True)
+    sizes = [input_tensor.shape[dimension] for dimension in space]
+    if None in sizes:
+        raise ValueError(
+            "mobilenet.global_pool: height and width must be known for `pool_op`. "
+            f"Got shape {tuple(input_tensor.shape)}."
+        )
+    return pool_op(input_tensor, sizes, stride=1)
 
 
 def training_scope(
