@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import pickle
 
 import pytest
@@ -107,6 +108,18 @@ def test_compiles_whole(name):
 def test_resize_compiles_whole():
     resize = Resize((20, 31), "bicubic")
     torch.testing.assert_close(torch.compile(resize, fullgraph=True, backend="eager")(IMAGES), resize(IMAGES))
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("size", [(30, 41), IMAGES.shape[-2:]])
+def test_a_picture_is_resized_as_a_batch_of_one(method, size):
+    for offset, mirrored in itertools.product([None, (3, 5)], [None, False, True]):
+        options = {"size": tuple(size), "offset": offset, "mirrored": mirrored}
+        found = resize_part(IMAGES[0], 14, 13, method, **options)
+        torch.testing.assert_close(found, resize_part(IMAGES[:1], 14, 13, method, **options)[0], rtol=0, atol=1e-4)
+        top, left = offset or (0, 0)
+        expected = resize_images(IMAGES[0], *size, method)[:, top : top + 14, left : left + 13]
+        assert torch.equal(found, expected.flip(-1) if mirrored else expected)
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -237,9 +237,8 @@ def _start(memory: BatchMemory, worker: int) -> None:
 
 def _keep_memory() -> None:
     """Lets a process keep the memory of one picture for the next, instead of having it from the system page by page."""
-    torch.empty(
-        16 << 20, dtype=torch.uint8, device="cpu"
-    )  # the C library keeps what is freed, up to twice the largest piece so far
+    # The C library keeps what is freed, up to twice the largest piece so far.
+    torch.empty(16 << 20, dtype=torch.uint8, device="cpu")
 
 
 def _as_it_is(batch: Any) -> Any:
