@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from torchslim.preprocessing import cyclegan_preprocessing, get_preprocessing, resize_images
+from torchslim.preprocessing import get_preprocessing, resize, resize_images
 
 
 @pytest.mark.parametrize(("size", "middle"), [((30, 41), (0, 5, 30, 30)), ((41, 30), (5, 0, 30, 30))])
@@ -36,10 +36,8 @@ def test_training_draws_every_place_and_direction():
 
 def test_the_papers_sizes(monkeypatch):
     sizes = []
-    resize_part = cyclegan_preprocessing.resize_part
-    monkeypatch.setattr(
-        cyclegan_preprocessing, "resize_part", lambda *a, **kw: sizes.append(kw["size"]) or resize_part(*a, **kw)
-    )
+    resize_part = resize.resize_part
+    monkeypatch.setattr(resize, "resize_part", lambda *a, **kw: sizes.append(kw["size"]) or resize_part(*a, **kw))
     get_preprocessing("cyclegan", True)(torch.zeros(3, 20, 20), 256, 128)
     assert sizes == [(286, 143)]
 

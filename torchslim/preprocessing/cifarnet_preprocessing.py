@@ -12,13 +12,12 @@ from torchslim.preprocessing.image_ops import (
     channels_first,
     channels_last,
     check_room,
-    crop_offset,
     no_image_summaries,
     per_image_standardization,
     recorded,
     resize_image_with_crop_or_pad,
 )
-from torchslim.preprocessing.resize import resize_part
+from torchslim.preprocessing.resize import random_part
 
 __all__ = ["preprocess_for_eval", "preprocess_for_train", "preprocess_image"]
 
@@ -99,8 +98,7 @@ def preprocess_for_train(
     image, crop = functional.pad(_to_float(image, use_grayscale), [padding] * 4), (output_height, output_width)
     size, draws = (image.shape[-2], image.shape[-1]), Draws(image, generator)
     check_room(size, crop)
-    offset = crop_offset(size, crop, draws)
-    image = resize_part(image, *crop, "nearest", size=size, offset=offset, mirrored=draws.coin())
+    image = random_part(image, size, crop, draws, "nearest")
     image = adjust_contrast(adjust_brightness(image, draws.amount(-63, 63)), draws.amount(0.2, 1.8))
     return per_image_standardization(image)
 

@@ -13,11 +13,10 @@ from torchslim.preprocessing.image_ops import (
     channels_first,
     channels_last,
     check_room,
-    crop_offset,
     recorded,
     resize_image_with_crop_or_pad,
 )
-from torchslim.preprocessing.resize import resize_images, resize_part
+from torchslim.preprocessing.resize import random_part, resize_images
 
 __all__ = ["preprocess_image"]
 
@@ -71,8 +70,7 @@ def preprocess_image(
         crop, draws = (output_height, output_width), Draws(image, generator)
         size = round(output_height * enlargement), round(output_width * enlargement)
         check_room(size, crop)
-        offset = crop_offset(size, crop, draws)
-        image = resize_part(image, *crop, size=size, offset=offset, mirrored=draws.coin())
+        image = random_part(image, size, crop, draws)
     else:
         image = resize_images(image, output_height, output_width)
     return channels_last((image - 127.5) / 127.5, data_format)

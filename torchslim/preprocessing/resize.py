@@ -14,9 +14,9 @@ import torch
 from torch import nn
 from torch.overrides import handle_torch_function, has_torch_function
 
-from torchslim.preprocessing.image_ops import Pair, beside
+from torchslim.preprocessing.image_ops import Draws, Pair, beside, crop_offset
 
-__all__ = ["METHODS", "Resize", "resize_images", "resize_part"]
+__all__ = ["METHODS", "Resize", "random_part", "resize_images", "resize_part"]
 
 METHODS = ("bilinear", "nearest", "bicubic", "area")  # in the order of TensorFlow's `ResizeMethod` numbers
 
@@ -129,6 +129,30 @@ def resize_part(
         indices, weights = _taps(places, scale, length, method, most=whole / count)
         taps.append((indices + first, weights))
     return _resampled(images, taps[0], taps[1], method)
+
+
+def random_part(
+    images: torch.Tensor, size: Pair, crop: tuple[int, int], draws: Draws, method: str = "bilinear"
+) -> torch.Tensor:
+    """Any part, with equal chances, of pictures resized to `size`, mirrored half of the time; see `resize_part`.
+
+    Args:
+        images: `[N, C, H, W]`, or one picture `[C, H, W]`.
+        size: what they are resized to, as `resize_part` has it.
+        crop: height and width of the part.
+        draws: the random numbers.
+        method: as `resize_part` has it.
+
+    Returns:
+        `[..., C, *crop]`.
+
+    Example:
+        >>> pictures = torch.rand(2, 3, 10, 20)
+        >>> random_part(pictures, (12, 24), (8, 8), Draws(pictures)).shape
+        torch.Size([2, 3, 8, 8])
+    """
+    offset = crop_offset(size, crop, draws)
+    return resize_part(images, *crop, method, size=size, offset=offset, mirrored=draws.coin())
 
 
 class Resize(nn.Module):

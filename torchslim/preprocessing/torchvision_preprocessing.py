@@ -22,7 +22,7 @@ from torchslim.preprocessing.image_ops import (
     random_side,
     recorded,
 )
-from torchslim.preprocessing.resize import resize_part
+from torchslim.preprocessing.resize import random_part
 
 __all__ = ["RGB_DEVIATIONS", "RGB_MEANS", "preprocess_image"]
 
@@ -87,12 +87,11 @@ def preprocess_image(
 
 
 def _random_part(image: torch.Tensor, size: Pair, crop: tuple[int, int], draws: Draws) -> torch.Tensor:
-    offset, mirrored = crop_offset(size, crop, draws), draws.coin()
     if image.ndim == 4:
-        return resize_part(image, *crop, "antialias", size=size, offset=offset, mirrored=mirrored)
-    top, left = offset
+        return random_part(image, size, crop, draws, "antialias")
+    top, left = crop_offset(size, crop, draws)
     image = _resized(image, list(size))[:, top : top + crop[0], left : left + crop[1]]
-    return image.flip(-1) if mirrored else image
+    return image.flip(-1) if draws.coin() else image
 
 
 def _middle(image: torch.Tensor, size: list[int], crop: tuple[int, int]) -> torch.Tensor:

@@ -20,7 +20,7 @@ from torchslim.preprocessing.image_ops import (
     recorded,
     size_with_shorter_side,
 )
-from torchslim.preprocessing.resize import resize_part
+from torchslim.preprocessing.resize import random_part, resize_part
 
 __all__ = ["RGB_MEANS", "preprocess_for_eval", "preprocess_for_train", "preprocess_image"]
 
@@ -108,9 +108,7 @@ def preprocess_for_train(
     side = random_side(draws, resize_side_min, resize_side_max)
     check_room(image.shape[-2:], crop, resize_side_min)
     size = size_with_shorter_side(image.shape[-2], image.shape[-1], side)
-    offset = crop_offset(size, crop, draws)
-    image = resize_part(image, *crop, size=size, offset=offset, mirrored=draws.coin())
-    return _less_mean(image, use_grayscale)
+    return _less_mean(random_part(image, size, crop, draws), use_grayscale)
 
 
 def preprocess_for_eval(
