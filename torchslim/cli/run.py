@@ -124,7 +124,7 @@ class Run:
         """Builds the net in the current graph: its logits `[N, K]`, and those of its auxiliary classifier if any."""
         outputs = find_net(self.net)(images, num_classes=num_classes, is_training=None)
         logits, end_points = outputs if isinstance(outputs, tuple) else (outputs, {})
-        return [logits, *(end_points[name] for name in ("AuxLogits",) if name in end_points)]
+        return [logits, end_points["AuxLogits"]] if "AuxLogits" in end_points else [logits]
 
     def logits(self, images: Any) -> Any:
         """Builds the net in the current graph: `[N, 20]`."""
