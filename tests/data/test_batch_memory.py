@@ -152,14 +152,14 @@ def test_batches_outlive_their_loader(num_workers):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks here")
 def test_a_process_that_was_forked_gives_nothing_back():
     memory = BatchMemory([Field((2,), torch.float32)], 1)
-    (batch,) = memory.stack([(torch.ones(2),)], 1)
+    (batch,) = memory.stack([(torch.ones(2),)])
     if not (child := os.fork()):
         del batch
         os._exit(any(memory._use))
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
     assert any(memory._use)
     del batch
-    assert memory.stack([(torch.ones(2),)], 1)[0].shape == (1, 2)
+    assert memory.stack([(torch.ones(2),)])[0].shape == (1, 2)
     assert list(memory._memory) == [0]  # the place is not lost
 
 
@@ -203,11 +203,11 @@ def test_a_batch_within_a_batch():
 
     def items():
         yield from one(1.0)
-        inner = memory.stack(one(2.0), 1)[0]
+        inner = memory.stack(one(2.0))[0]
         yield from one(3.0)
         assert torch.equal(inner, torch.full((1, 1000), 2.0))
 
-    (outer,) = memory.stack(items(), 2)
+    (outer,) = memory.stack(items())
     assert outer[:, 0].tolist() == [1.0, 3.0]
 
 
@@ -300,29 +300,29 @@ def received(sent) -> torch.Tensor:
 
 def test_what_is_sent_is_small_from_the_second_time_on():
     memory = as_worker()
-    first = memory.stack(one(), 1)
+    first = memory.stack(one())
     received(first)
-    again = memory.stack(one(), 1)
+    again = memory.stack(one())
     assert again.place == first.place
     assert len(pickle.dumps(again)) < 200 < len(pickle.dumps(first))
 
 
 def test_a_new_worker_has_what_was_sent_to_nobody_and_not_what_was_received():
     memory = as_worker()
-    sent = [memory.stack(one(number), 1) for number in range(4)]
+    sent = [memory.stack(one(number)) for number in range(4)]
     assert [batch.place for batch in sent] == [0, 1, 2, 3]
     kept = received(sent[0])
     memory.start(0)
-    again = [memory.stack(one(9), 1) for _ in range(3)]
+    again = [memory.stack(one(9)) for _ in range(3)]
     assert [batch.place for batch in again] == [1, 2, 3]
     assert all(batch.memory is not None for batch in again)  # a new process knows that of none
-    assert isinstance(memory.stack(one(), 1)[0], torch.Tensor)  # of its own: there is no place
+    assert isinstance(memory.stack(one())[0], torch.Tensor)  # of its own: there is no place
     assert torch.equal(kept, torch.zeros(1, 1000))
     del kept
-    assert memory.stack(one(), 1).place == 0
+    assert memory.stack(one()).place == 0
 
 
 def test_gradients_of_items_stay_with_the_items():
     memory, field = BatchMemory([Field((2,), torch.float32)], 1), torch.ones(2, requires_grad=True)
-    memory.stack([(2 * field,)], 1)
+    memory.stack([(2 * field,)])
     assert not memory._memory[0][0].requires_grad

@@ -7,12 +7,14 @@ shared memory through which workers hand over their batches take a quarter of th
 from __future__ import annotations
 
 import itertools
+import math
 import multiprocessing
 import os
 import weakref
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
 from torchslim.data.items import Failure, Field
@@ -51,10 +53,10 @@ class BatchMemory:
 
     Example:
         >>> memory = BatchMemory([Field((2,), torch.float32)], batch_size=3)
-        >>> (first,) = memory.stack(iter([(torch.ones(2),)] * 3), 3)
+        >>> (first,) = memory.stack([(torch.ones(2),)] * 3)
         >>> address = first.data_ptr()
         >>> del first
-        >>> (second,) = memory.stack(iter([(torch.zeros(2),)] * 2), 2)
+        >>> (second,) = memory.stack([(torch.zeros(2),)] * 2)
         >>> second.shape, second.data_ptr() == address
         (torch.Size([2, 2]), True)
     """
@@ -62,8 +64,9 @@ class BatchMemory:
     def __init__(self, fields: Sequence[Field], batch_size: int, workers: int = 0, ahead: int = 0):
         self._fields, self._batch_size, self._places = fields, batch_size, ahead + _HELD
         self._worker: int | None = None  # that this process is
-        uses = max(workers, 1) * self._places * len(fields)
-        self._use: Any = multiprocessing.RawArray("B", uses) if workers else bytearray(uses)
+        self._shape = max(workers, 1) * self._places, len(fields)
+        size = math.prod(self._shape)
+        self._use: Any = multiprocessing.RawArray("B", size) if workers else bytearray(size)
         self._memory: dict[int, tuple[torch.Tensor, ...]] = {}  # of the places that this process knows
         self._claims: dict[int, object] = {}  # places where a batch is being made
         self._number = next(_numbers)
@@ -73,31 +76,31 @@ class BatchMemory:
         """Makes this process a worker; what one before it has sent, and nobody received, is lost."""
         self._worker = worker
         self._memory.clear()
-        for number in range(*self._uses(worker * self._places, self._places)):
-            if self._use[number] == _SENT:
-                self._use[number] = _FREE
+        own = self._uses()[worker * self._places : (worker + 1) * self._places]
+        own[own == _SENT] = _FREE
 
-    def stack(self, items: Iterable[tuple[torch.Tensor, ...] | Failure], count: int) -> Any:
-        """Makes a batch of so many items; of a failure, itself.
+    def stack(self, items: Iterable[tuple[torch.Tensor, ...] | Failure]) -> Any:
+        """Makes a batch of items, `batch_size` at most; of a failure, itself.
 
         Returns:
             The batch; in a worker, what becomes the batch for who receives it.
         """
-        place = self._claim()
+        place, count = self._claim(), 0
         try:
             known = self._memory.get(place)
             memory = self._new_memory() if known is None else known
-            for number, item in enumerate(items):
+            for item in items:
                 if isinstance(item, Failure):
                     return item
                 for target, field in zip(memory, item, strict=True):
-                    target[number] = field.detach()
+                    target[count] = field.detach()
+                count += 1
             if place == _NOWHERE:
                 return tuple(target[:count] for target in memory)
             self._memory[place] = memory
             if self._worker is None:
                 return self.lend(place, count)
-            self._set(place, _SENT)
+            self._uses()[place] = _SENT
             return _Sent(self._number, place, count, memory if known is None else None)
         finally:
             self._claims.pop(place, None)
@@ -112,11 +115,9 @@ class BatchMemory:
         """
         if memory is not None:
             self._memory[place] = memory
-        self._set(place, _HERE)
-        return tuple(
-            _watched(whole[:count], self._use, use)
-            for whole, use in zip(self._memory[place], range(*self._uses(place)), strict=True)
-        )
+        uses = self._uses()[place]
+        uses[:] = _HERE
+        return tuple(_watched(whole[:count], uses, field) for field, whole in enumerate(self._memory[place]))
 
     def _claim(self) -> int:
         """A place that is free, for this thread alone; `_NOWHERE` if there is none."""
@@ -125,7 +126,7 @@ class BatchMemory:
             claim = object()
             if self._claims.setdefault(place, claim) is not claim:
                 continue
-            uses = set(self._use[slice(*self._uses(place))])
+            uses = set(self._uses()[place].tolist())
             if uses <= {_FREE, _GIVEN_UP}:
                 if _GIVEN_UP in uses:
                     self._memory.pop(place, None)
@@ -139,13 +140,9 @@ class BatchMemory:
                 torch.empty(self._batch_size, *field.shape, dtype=field.dtype, device="cpu") for field in self._fields
             )
 
-    def _uses(self, place: int, places: int = 1) -> tuple[int, int]:
-        """First and last of the uses of places."""
-        return place * len(self._fields), (place + places) * len(self._fields)
-
-    def _set(self, place: int, use: int) -> None:
-        for number in range(*self._uses(place)):
-            self._use[number] = use
+    def _uses(self) -> np.ndarray:
+        """`[places, fields]`; made of the shared bytes each time, for an array does not stay shared when it is sent."""
+        return np.ndarray(self._shape, np.uint8, self._use)
 
 
 class _Sent(NamedTuple):
@@ -164,16 +161,16 @@ def _receive(number: int, *sent: Any) -> tuple[torch.Tensor, ...]:
     return _memories[number].lend(*sent)
 
 
-def _watched(tensor: torch.Tensor, uses: Any, number: int) -> torch.Tensor:
+def _watched(tensor: torch.Tensor, uses: np.ndarray, field: int) -> torch.Tensor:
     """The same tensor in a storage of its own: with its end, the use ends."""
     # A storage made from an array holds that array, and arrays tell their ends.
     array = tensor.view(-1).view(torch.uint8).numpy()
-    weakref.finalize(array, _release, uses, number, os.getpid(), _forks[0]).atexit = False
+    weakref.finalize(array, _release, uses, field, os.getpid(), _forks[0]).atexit = False
     storage = torch.from_numpy(array).untyped_storage()
     return tensor.new_empty(0).set_(storage, 0, tensor.shape, tensor.stride())
 
 
-def _release(uses: Any, number: int, owner: int, forks: int) -> None:
+def _release(uses: np.ndarray, field: int, owner: int, forks: int) -> None:
     """Ends a use; a process that was forked in the meantime may still have it, but has no say."""
     if os.getpid() == owner:
-        uses[number] = _FREE if forks == _forks[0] else _GIVEN_UP
+        uses[field] = _FREE if forks == _forks[0] else _GIVEN_UP

@@ -57,12 +57,12 @@ class Items(Dataset[Any]):
     """The data set as the loader sees it: items are tuples of tensors, all alike, or say what is wrong.
 
     Attributes:
-        stack: makes a batch of items, so many as it is told.
+        stack: makes a batch of items.
     """
 
     def __init__(self, dataset: Any, seed: int, fields: list[Field] | None, dynamic_pad: bool = False):
         self.dataset, self.seed, self.fields, self.dynamic_pad = dataset, seed, fields, dynamic_pad
-        self.stack: Callable[[Iterable[tuple[torch.Tensor, ...] | Failure], int], Any] | None = None
+        self.stack: Callable[[Iterable[tuple[torch.Tensor, ...] | Failure]], Any] | None = None
         self.watch(0)
 
     def watch(self, workers: int) -> None:
@@ -85,7 +85,7 @@ class Items(Dataset[Any]):
         """Makes a batch of items."""
         assert self.stack is not None
         with _undisturbed():
-            return self.stack((self._watched(*key) for key in keys), len(keys))
+            return self.stack(self._watched(*key) for key in keys)
 
     def _watched(self, number: int, index: int) -> tuple[torch.Tensor, ...] | Failure:
         worker = get_worker_info()

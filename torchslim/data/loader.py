@@ -247,7 +247,6 @@ def _as_it_is(batch: Any) -> Any:
 
 def _stack(
     items: Iterable[tuple[torch.Tensor, ...] | Failure],
-    count: int,
     stack_field: Callable[..., torch.Tensor] = torch.stack,
 ) -> Any:
     made = []
